@@ -1,0 +1,1 @@
+"""Pretrained networks by name: weights, licence, preprocessing and ordered stages."""

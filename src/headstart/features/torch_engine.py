@@ -1,0 +1,43 @@
+"""Trunks through PyTorch: bf16 and channels-last on CUDA, float32 on the CPU."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from headstart.backbones.backbone import Segment
+from headstart.features.engine import EngineIdentity
+
+
+def has_cuda() -> bool:
+    """Whether torch sees a CUDA device."""
+    return torch.cuda.is_available()
+
+
+class TorchTrunk:
+    """A trunk as a frozen torch module on one device; calls take turns.
+
+    Parameters
+    ----------
+    device:
+        ``cuda`` or ``cpu``; by default CUDA where there is one.
+    """
+
+    def __init__(self, trunk: Segment, device: str | None = None) -> None:
+        self._device = device or ("cuda" if has_cuda() else "cpu")
+        self._on_cuda = self._device == "cuda"
+        self.trunk = trunk
+        self.identity = EngineIdentity("torch", torch.__version__, "bf16" if self._on_cuda else "f32", self._device)
+        self.batch_size = 128 if self._on_cuda else 32
+        self._module = trunk.module().to(self._device, memory_format=torch.channels_last)
+        self._lock = threading.Lock()
+
+    @torch.inference_mode()
+    def __call__(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        with self._lock, torch.autocast(self._device, torch.bfloat16, enabled=self._on_cuda):
+            batch = torch.from_numpy(np.ascontiguousarray(images)).to(self._device)
+            outputs = self._module(batch)
+            return np.concatenate([value.float().flatten(1).cpu().numpy() for value in outputs], axis=1)
