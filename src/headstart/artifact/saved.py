@@ -1,0 +1,200 @@
+"""What a saved model holds, how it is written whole or not at all, and how it is read and verified."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart import files, records
+from headstart.errors import ArtifactError, RecordError
+from headstart.evaluation.abstention import AbstainRule
+from headstart.features.engine import EngineIdentity
+from headstart.imaging import Preprocessing
+from headstart.training.linear import LinearModel
+from headstart.training.novelty import NoveltyReference
+
+FORMAT = 1
+_TENSORS, _RECORD = "model.safetensors", "model.json"
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """``model.json``: everything about a model but its tensors.
+
+    Attributes
+    ----------
+    format:
+        Version of the layout; a reader refuses newer ones.
+    outputs:
+        The outputs of ``trunk(cut)`` that the head reads, in order.
+    temperature:
+        Logits are divided by it; fitted on rows that the models had not seen (Guo et al. 2017).
+    thresholds:
+        One a class, for multi-label models: a label is predicted where its probability reaches it.
+    abstain:
+        Where to abstain for a wished error rate, if any threshold bounds it.
+    novelty_threshold:
+        Images with a higher novelty score are likely none of the classes.
+    engine:
+        What computed the features that the head was fitted on.
+    tensors_sha256:
+        Of ``model.safetensors``.
+    """
+
+    format: int
+    headstart: str
+    task: str
+    strategy: str
+    metric: str
+    backbone: str
+    weights_sha256: str
+    licence: str
+    preprocessing: Preprocessing
+    stages: int
+    cut: int
+    outputs: tuple[str, ...]
+    classes: tuple[str, ...]
+    temperature: float
+    thresholds: tuple[float, ...] | None
+    abstain: AbstainRule | None
+    novelty_threshold: float
+    engine: EngineIdentity
+    versions: dict[str, str]
+    seed: int
+    tensors_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """How sure and how right the models were on development rows that they had not seen.
+
+    ``confidence`` float64 (n,), ``correct`` bool (n,): what an abstention threshold for any error rate is fitted on.
+    """
+
+    confidence: npt.NDArray[np.float64]
+    correct: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A model in memory: its record, its linear head, its novelty reference and its evidence."""
+
+    record: ModelRecord
+    head: LinearModel
+    novelty: NoveltyReference
+    evidence: Evidence
+
+
+def write_model(folder: Path, model: SavedModel) -> ModelRecord:
+    """Write a model folder at once: a killed process leaves the old one, or none, never half of one.
+
+    Returns the record with the tensors' hash filled in.
+
+    Raises
+    ------
+    StorageError
+        If the disk is full or the place can't be written.
+    """
+    from safetensors.numpy import save
+
+    tensors = save(
+        {
+            "head.weights": np.ascontiguousarray(model.head.weights),
+            "head.bias": np.ascontiguousarray(model.head.bias),
+            "novelty.features": np.ascontiguousarray(model.novelty.features),
+            "evidence.confidence": np.ascontiguousarray(model.evidence.confidence),
+            "evidence.correct": np.ascontiguousarray(model.evidence.correct),
+        },
+        {"format": str(FORMAT)},
+    )
+    record = dataclasses.replace(model.record, tensors_sha256=files.sha256(tensors))
+    with files.clear_storage_errors(folder), files.replacing(folder) as temporary:
+        temporary.mkdir(parents=True)
+        (temporary / _TENSORS).write_bytes(tensors)
+        (temporary / _RECORD).write_text(_sealed(record))
+    return record
+
+
+def read_model(folder: Path) -> SavedModel:
+    """Read and verify a model folder. Nothing in it is executed.
+
+    Raises
+    ------
+    ArtifactError
+        If a file is missing, a hash is wrong, the format is newer than this version of headstart, or the parts
+        don't fit each other.
+    """
+    record = _read_record(folder / _RECORD)
+    tensors = _read_tensors(folder / _TENSORS, record.tensors_sha256)
+    try:
+        head = LinearModel(tensors["head.weights"], tensors["head.bias"], _kind(record.task))
+        novelty = NoveltyReference(features=tensors["novelty.features"], threshold=record.novelty_threshold)
+        evidence = Evidence(tensors["evidence.confidence"], tensors["evidence.correct"])
+    except KeyError as error:
+        raise ArtifactError(f"{folder}: the tensor {error} is missing; save the model again") from error
+    if head.weights.shape[1:] != (len(record.classes),) or head.bias.shape != (len(record.classes),):
+        raise ArtifactError(f"{folder}: the head has not one column a class; save the model again")
+    return SavedModel(record, head, novelty, evidence)
+
+
+def _sealed(record: ModelRecord) -> str:
+    """The record's JSON with a hash of itself as its last field."""
+    plain = records.to_plain(record)
+    return records.to_json({**plain, "sha256": _digest(plain)})
+
+
+def _digest(plain: dict[str, Any]) -> str:
+    return files.sha256(json.dumps(plain, sort_keys=True, ensure_ascii=False).encode())
+
+
+def _read_record(path: Path) -> ModelRecord:
+    try:
+        plain = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path} is missing: {path.parent} is not a saved model") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path} can't be read ({error}); save the model again") from error
+    if not isinstance(plain, dict) or not isinstance(plain.get("format"), int):
+        raise ArtifactError(f"{path} is not the record of a saved model")
+    if plain["format"] > FORMAT:
+        raise ArtifactError(
+            f"{path} has format {plain['format']}, this headstart reads up to {FORMAT}: pip install -U headstart"
+        )
+    if plain.pop("sha256", None) != _digest(plain):
+        raise ArtifactError(f"{path} was altered after it was saved (its hash is wrong); save the model again")
+    try:
+        return records.from_plain(ModelRecord, plain, where=str(path))
+    except RecordError as error:
+        raise ArtifactError(str(error)) from error
+
+
+def _read_tensors(path: Path, sha256: str) -> dict[str, npt.NDArray[Any]]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path} is missing; save the model again") from error
+    except OSError as error:
+        raise ArtifactError(f"{path} can't be read ({error})") from error
+    if files.sha256(data) != sha256:
+        raise ArtifactError(f"{path} was altered after it was saved (its hash is wrong); save the model again")
+    try:
+        return dict(load(data))
+    except SafetensorError as error:
+        raise ArtifactError(f"{path} is not a safetensors file ({error})") from error
+
+
+def _kind(task: str) -> Any:
+    from headstart.tasks import TASKS
+
+    if task not in TASKS:
+        raise ArtifactError(f"unknown task {task!r} in a saved model")
+    return TASKS[task].kind
