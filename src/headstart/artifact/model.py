@@ -19,7 +19,7 @@ from headstart.evaluation.abstention import fit_abstain
 from headstart.evaluation.calibration import probabilities as to_probabilities
 from headstart.evaluation.metrics import evaluate
 from headstart.features.engine import CompiledTrunk, EngineName, Say, compile_trunk
-from headstart.features.extract import embed
+from headstart.features.extract import embed, probe_trunk
 from headstart.imaging import encode
 from headstart.runs import find_run
 from headstart.tasks import TASKS, Task
@@ -241,12 +241,6 @@ def open_model(path: str | Path, *, engine: EngineName = "auto", say: Say = prin
     if backbone.preprocessing != record.preprocessing:
         raise ArtifactError(f"{folder}: {record.backbone} wants another preprocessing here than when it was fitted")
     return Model(saved, compile_trunk(probe_trunk(backbone), engine=engine, say=say))
-
-
-def probe_trunk(backbone: Any) -> Any:
-    """The whole backbone with the pooled features of every stage: what all probes, and their models, run."""
-    last = len(backbone.stages)
-    return backbone.trunk(last, pooled=tuple(range(1, last)))
 
 
 @dataclass(frozen=True)

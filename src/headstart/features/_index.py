@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import os
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -48,6 +49,12 @@ SELECT wanted.number, rows.segment, rows.position
 FROM wanted CROSS JOIN rows ON rows.context = (SELECT id FROM contexts WHERE key = ?) AND rows.hash = wanted.hash
 JOIN segments ON segments.id = rows.segment
 """
+_BY_USE = """
+SELECT segments.id, name, size, key FROM segments JOIN contexts ON contexts.id = context ORDER BY used, segments.id
+"""
+_TOTALS = """
+SELECT count(DISTINCT context), count(*), (SELECT count(*) FROM rows), coalesce(sum(size), 0) FROM segments
+"""
 _ENTRY = "name, rows, width, itemsize, size, checksum"
 _NO_ROOM = {sqlite3.SQLITE_FULL}
 _NO_ACCESS = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR}
@@ -56,7 +63,7 @@ _HELD = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """Where rows lie: of ``asked[k]`` in segment ``entries[segment[k]]`` at ``position[k]`` (all int64, equal length)."""
+    """Where rows lie: of ``asked[k]`` in segment ``entries[segment[k]]`` at ``position[k]`` (int64, equal length)."""
 
     entries: tuple[SegmentEntry, ...]
     asked: NDArray[np.int64]
@@ -112,24 +119,17 @@ class Index:
 
     def totals(self) -> tuple[int, int, int, int]:
         """The numbers of contexts, segments and rows, and the bytes of all segments."""
-        query = (
-            "SELECT count(DISTINCT context), count(*), (SELECT count(*) FROM rows), coalesce(sum(size), 0) FROM segments"
-        )
-        contexts, segments, rows, size = self._operate(lambda connection: connection.execute(query).fetchone())
+        contexts, segments, rows, size = self._operate(lambda connection: connection.execute(_TOTALS).fetchone())
         return int(contexts), int(segments), int(rows), int(size)
 
     def sweep(self, remove_others: Callable[[set[str]], None]) -> None:
         """Call ``remove_others(names of listed segments)`` while no process works; do nothing if one does."""
-        names = self._operate(_names)  # makes or mends the index first, where needed
-        with contextlib.ExitStack() as stack:
-            lock = self._lock("exclusive", timeout=0)
-            if lock is None or not self._path.exists():
-                return
-            stack.enter_context(lock)
-            try:
-                names = self._connected(_names)
-            except sqlite3.Error:
-                return
+        self._operate(_names)  # makes or mends the index first, where needed
+        lock = self._lock("exclusive", timeout=0)
+        if lock is None:
+            return
+        with lock, contextlib.suppress(sqlite3.Error):
+            names = self._connected(_names)
             for leftover in self._root.glob(".index.*"):
                 leftover.unlink(missing_ok=True)
             remove_others(names)
@@ -156,11 +156,12 @@ class Index:
         raise StorageError(f"{self._path} can't be mended ({damage}): remove it, or set HEADSTART_CACHE") from damage
 
     def _connected(self, operation: Callable[[sqlite3.Connection], T]) -> T:
-        with contextlib.closing(_connect(self._path)) as connection:
-            try:
-                return operation(connection)
-            except (ValueError, TypeError, OverflowError) as error:
-                raise sqlite3.DatabaseError(f"a value of the wrong type: {error}") from error
+        address = f"{self._path.absolute().as_uri()}?mode=rw"  # a plain path would make the file where it is absent
+        with contextlib.closing(sqlite3.connect(address, _PATIENCE, isolation_level=None, uri=True)) as connection:
+            # In WAL mode this can't damage the file; a power cut may cost the last rows, which are missing then.
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA temp_store = MEMORY")
+            return operation(connection)
 
     def _renew(self, inode: int | None, damage: sqlite3.Error | None) -> None:
         """Put an empty index in the place of an absent or damaged one, unless another process was faster."""
@@ -177,7 +178,7 @@ class Index:
                 raise
             for suffix in ("-wal", "-shm"):  # first, so that no old log is ever applied to the new file
                 self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
-            os.replace(fresh, self._path)
+            fresh.replace(self._path)
         if inode is not None:
             self._say(f"{self._path} was damaged ({damage}): started anew, features are computed again as needed")
 
@@ -204,6 +205,8 @@ class Index:
 
     def _raise_storage_error(self, error: sqlite3.Error) -> None:
         """Raise what a user can mend; return if ``error`` means that the index is damaged."""
+        if isinstance(error, sqlite3.ProgrammingError):
+            raise error
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
         if code == sqlite3.SQLITE_READONLY and os.access(self._path, os.W_OK) and os.access(self._root, os.W_OK):
             return  # how SQLite reads some damaged headers
@@ -220,12 +223,12 @@ class Index:
         raise StorageError(f"{self._path} can't be used, {why}") from error
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_PATIENCE, isolation_level=None)
-    # In WAL mode this can't damage the file; what a power cut may cost is the last rows, which are then missing.
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute("PRAGMA temp_store = MEMORY")
-    return connection
+@contextlib.contextmanager
+def _strange_values_as_damage() -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError, OverflowError) as error:
+        raise sqlite3.DatabaseError(f"a value of the wrong kind: {error}") from error
 
 
 def _find(connection: sqlite3.Connection, context: str, hashes: NDArray[np.uint8]) -> Found:
@@ -234,7 +237,8 @@ def _find(connection: sqlite3.Connection, context: str, hashes: NDArray[np.uint8
     connection.executemany("INSERT INTO wanted VALUES (?, ?)", enumerate(map(bytes, hashes)))
     located = connection.execute(_FIND_ROWS, (context,)).fetchall()
     connection.execute("COMMIT")
-    asked, ids, position = np.array(located, dtype=np.int64).reshape(-1, 3).T
+    with _strange_values_as_damage():
+        asked, ids, position = np.array(located, dtype=np.int64).reshape(-1, 3).T
     known, segment = np.unique(ids, return_inverse=True)
     query = f"SELECT {_ENTRY} FROM segments WHERE id = ?"
     entries = tuple(_entry(connection.execute(query, (int(number),)).fetchone()) for number in known)
@@ -248,9 +252,15 @@ def _find(connection: sqlite3.Connection, context: str, hashes: NDArray[np.uint8
 
 def _entry(row: tuple[str, int, int, int, int, int]) -> SegmentEntry:
     name, *numbers = row
-    if not (isinstance(name, str) and name.isalnum() and all(isinstance(number, int) for number in numbers)):
-        raise sqlite3.DatabaseError("an entry that can't be read")
-    return SegmentEntry(name, *numbers)
+    with _strange_values_as_damage():
+        return SegmentEntry(_word(name), *(operator.index(number) for number in numbers))
+
+
+def _word(value: object) -> str:
+    """A name that is safe as part of a path, whatever happened to the index."""
+    if isinstance(value, str) and value.isalnum():
+        return value
+    raise ValueError(repr(value))
 
 
 def _add(connection: sqlite3.Connection, context: str, hashes: NDArray[np.uint8], entry: SegmentEntry) -> bool:
@@ -286,18 +296,16 @@ def _evict(
         return []
     connection.execute("BEGIN IMMEDIATE")
     (total,) = connection.execute(total_query).fetchone()
-    query = (
-        "SELECT segments.id, name, size, key FROM segments JOIN contexts ON contexts.id = context ORDER BY used, segments.id"
-    )
     evicted = []
-    for number, name, size, key in connection.execute(query).fetchall():
-        if total <= limit_bytes:
-            break
-        if not in_use(key, name):
-            connection.execute("DELETE FROM rows WHERE segment = ?", (number,))
-            connection.execute("DELETE FROM segments WHERE id = ?", (number,))
-            evicted.append((key, name))
-            total -= size
+    with _strange_values_as_damage():
+        for number, name, size, key in connection.execute(_BY_USE).fetchall():
+            if total <= limit_bytes:
+                break
+            if not in_use(_word(key), _word(name)):
+                connection.execute("DELETE FROM rows WHERE segment = ?", (number,))
+                connection.execute("DELETE FROM segments WHERE id = ?", (number,))
+                evicted.append((key, name))
+                total -= size
     connection.execute("COMMIT")
     return evicted
 

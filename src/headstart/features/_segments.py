@@ -80,7 +80,8 @@ def write_segment(path: Path, hashes: NDArray[np.uint8], rows: NDArray[Any]) -> 
     header = io.BytesIO()
     description = {"descr": np.lib.format.dtype_to_descr(layout), "fortran_order": False, "shape": (1,)}
     np.lib.format.write_array_header_1_0(header, description)
-    parts = [header.getvalue(), np.ascontiguousarray(hashes).data, np.ascontiguousarray(rows, dtype=values).data]
+    keys, features = np.ascontiguousarray(hashes), np.ascontiguousarray(rows, dtype=values)
+    parts: list[memoryview] = [memoryview(header.getvalue()), keys.data, features.data]
     checksum = 0
     with clear_storage_errors(path), replacing(path) as temporary, temporary.open("wb") as file:
         for part in parts:

@@ -1,0 +1,46 @@
+"""Transfer learning for computer vision: a folder of labelled images in, a measured classifier out.
+
+The verbs: :func:`load` data, :func:`inspect` them, :func:`fit` a model, :func:`open` it. They are imported when they
+are first used, so that ``import headstart`` costs nothing and never imports PyTorch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headstart.artifact.model import Model as Model
+    from headstart.artifact.model import Prediction as Prediction
+    from headstart.artifact.model import open_model as open
+    from headstart.auditing.inspection import inspect as inspect
+    from headstart.data import Dataset as Dataset
+    from headstart.data import load as load
+    from headstart.workflow import Options as Options
+    from headstart.workflow import fit as fit
+
+__version__ = importlib.metadata.version("headstart")
+
+_HOMES = {
+    "Dataset": ("headstart.data", "Dataset"),
+    "Model": ("headstart.artifact.model", "Model"),
+    "Options": ("headstart.workflow", "Options"),
+    "Prediction": ("headstart.artifact.model", "Prediction"),
+    "fit": ("headstart.workflow", "fit"),
+    "inspect": ("headstart.auditing.inspection", "inspect"),
+    "load": ("headstart.data", "load"),
+    "open": ("headstart.artifact.model", "open_model"),
+}
+__all__ = ["Dataset", "Model", "Options", "Prediction", "fit", "inspect", "load", "open"]  # noqa: F822
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'headstart' has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    return getattr(importlib.import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,258 @@
+"""The command line: one command a verb, which parses, calls and prints."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from headstart.runs import Progress
+
+app = typer.Typer(
+    help="Transfer learning for computer vision: a folder of labelled images in, a measured classifier out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Metric(StrEnum):
+    """The metrics that can govern a run."""
+
+    accuracy = "accuracy"
+    balanced_accuracy = "balanced_accuracy"
+    macro_f1 = "macro_f1"
+    auroc = "auroc"
+    log_loss = "log_loss"
+
+
+class Engine(StrEnum):
+    """What runs the frozen trunk."""
+
+    auto = "auto"
+    openvino = "openvino"
+    torch = "torch"
+
+
+Data = Annotated[Path, typer.Argument(help="A folder per class, train/ val/ test/, a CSV or Parquet table, or a zip.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or the model folder in it.")]
+Root = Annotated[Path | None, typer.Option(help="What the paths in a table are relative to.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+Out = Annotated[Path | None, typer.Option(help="The run folder.")]
+EngineOption = Annotated[Engine, typer.Option(help="What runs the backbone.")]
+Backbone = Annotated[str, typer.Option(help="A name from `headstart backbones`.")]
+DEFAULT_BACKBONE = "bundled/tf_efficientnet_lite0"
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        import headstart
+
+        typer.echo(headstart.__version__)
+        raise typer.Exit
+
+
+@app.command()
+def demo(out: Out = None, as_json: AsJson = False) -> None:
+    """Fit a classifier of handwritten digits, which come with scikit-learn: a first look, in seconds."""
+    from headstart.data.digits import digits_folder
+
+    _fit(digits_folder(), out, as_json)
+
+
+@app.command()
+def fit(
+    data: Data,
+    out: Out = None,
+    backbone: Backbone = DEFAULT_BACKBONE,
+    strategy: Annotated[
+        str, typer.Option(help="auto, prototype, linear_probe or linear_probe_all_stages.")
+    ] = "auto",
+    test: Annotated[
+        str | None, typer.Option(metavar="FRACTION|SPLIT", help="Hold out this fraction, or test on this split.")
+    ] = None,
+    metric: Annotated[Metric, typer.Option(help="What governs every choice.")] = Metric.accuracy,
+    seed: Annotated[int, typer.Option(min=0, help="Of splits, folds and bootstraps.")] = 0,
+    engine: EngineOption = Engine.auto,
+    root: Root = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Open no socket.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Adapt a pretrained backbone to labelled images, measure the result and keep the evidence."""
+    from headstart.workflow import Options
+
+    wanted = Options(
+        backbone=backbone,
+        strategy=strategy,
+        test=_split_or_fraction(test),
+        metric=metric.value,
+        seed=seed,
+        engine=engine.value,
+        root=str(root) if root else None,
+        offline=offline,
+    )
+    _fit(data, out, as_json, wanted)
+
+
+@app.command()
+def inspect(data: Data, root: Root = None, as_json: AsJson = False) -> None:
+    """Say what a data set is: classes, splits, sizes, formats, and the files that can't be used."""
+    from headstart import records
+    from headstart.reporting import terminal
+    from headstart.auditing.inspection import inspect as look
+
+    found = look(data, root=root, progress=_progress())
+    typer.echo(records.to_json(found), nl=False) if as_json else terminal.show_inspection(found)
+
+
+@app.command()
+def predict(
+    run: RunFolder,
+    images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],
+    max_error: Annotated[
+        float | None, typer.Option(help="Abstain where the model is not sure enough for this error rate.")
+    ] = None,
+    engine: EngineOption = Engine.auto,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+) -> None:
+    """Predict the class of images."""
+    import json
+
+    from headstart import records
+    from headstart.reporting import terminal
+    from headstart.artifact.model import open_model
+
+    model = open_model(run, engine=engine.value, say=_say)
+    failed = 0
+    for source in _expand(images):
+        for prediction in model.stream(source, max_error=max_error):
+            failed += prediction.error is not None
+            if as_json:
+                typer.echo(json.dumps(records.to_plain(prediction), ensure_ascii=False))
+            else:
+                terminal.show_prediction(prediction)
+    if failed:
+        _say(f"{failed} of the images could not be decoded")
+        raise typer.Exit(1)
+
+
+@app.command()
+def evaluate(
+    run: RunFolder,
+    data: Data,
+    root: Root = None,
+    engine: EngineOption = Engine.auto,
+    as_json: AsJson = False,
+) -> None:
+    """Score a model on labelled images; where they have a test split, on that."""
+    from headstart import records
+    from headstart.reporting import terminal
+    from headstart.artifact.model import open_model
+
+    scores = open_model(run, engine=engine.value, say=_say).evaluate(data, root=root)
+    typer.echo(records.to_json(scores), nl=False) if as_json else terminal.show_scores({"data": scores})
+
+
+@app.command()
+def embed(
+    data: Annotated[Path, typer.Argument(help="A folder of images, labelled or not.")],
+    out: Annotated[Path, typer.Option(help="The Parquet file to write: file, and features as float32.")],
+    backbone: Backbone = DEFAULT_BACKBONE,
+    engine: EngineOption = Engine.auto,
+) -> None:
+    """Write the backbone's pooled features of every image in a folder."""
+    from headstart.features.embedding import embed_folder
+
+    written, failures = embed_folder(data, out, backbone=backbone, engine=engine.value, progress=_progress(), say=_say)
+    for reason in failures:
+        _say(f"left out: {reason}")
+    typer.echo(f"{written} rows in {out}")
+
+
+@app.command()
+def backbones() -> None:
+    """List the backbones that can be used here."""
+    from headstart.reporting import terminal
+    from headstart.backbones.catalogue import available
+
+    terminal.show_backbones(available())
+
+
+@app.command()
+def cache(clear: Annotated[bool, typer.Option("--clear", help="Remove everything in it.")] = False) -> None:
+    """Show how large the cache of features and compiled graphs is, or clear it."""
+    from headstart.reporting import terminal
+    from headstart.features.cache import clear_cache, describe_cache
+
+    if clear:
+        typer.echo(f"removed {terminal.size(clear_cache(_say))}")
+    else:
+        terminal.show_cache(describe_cache(_say))
+
+
+def main() -> None:
+    """Run the command line; errors that a user can mend become one or two lines and exit code 2, Ctrl-C 130."""
+    from headstart.errors import HeadstartError
+
+    debug = "--debug" in sys.argv
+    if debug:
+        sys.argv.remove("--debug")  # it may stand before or behind the command
+    try:
+        app()
+    except HeadstartError as error:
+        if debug:
+            raise
+        _say(f"headstart: {error}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        _say("headstart: interrupted; what was computed is kept, the same command goes on from there")
+        sys.exit(130)
+
+
+def _fit(source: Any, out: Path | None, as_json: bool, options: Any = None) -> None:
+    from headstart.reporting import terminal
+    from headstart.workflow import fit as run_fit
+
+    run = run_fit(source, options, out=out, progress=_progress(), say=_say)
+    if as_json:
+        typer.echo(run.path("metrics.json").read_text(), nl=False)
+    else:
+        terminal.show_run(run.folder, source)
+
+
+def _split_or_fraction(text: str | None) -> str | float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text
+
+
+def _expand(paths: list[Path]) -> list[Any]:
+    """Folders one by one; files together, so that they share batches."""
+    files = [path for path in paths if not path.is_dir()]
+    return [*([files] if files else []), *(path for path in paths if path.is_dir())]
+
+
+def _progress() -> Progress:
+    from headstart.runs import progress_on
+
+    return progress_on(sys.stderr)
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Arrays in, evidence out: scores, intervals, calibration, abstention and paired comparison."""

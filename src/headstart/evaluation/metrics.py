@@ -1,0 +1,235 @@
+"""All numbers of one split with their intervals, and the one metric that governs every choice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart.errors import DataError, OptionError
+from headstart.evaluation.calibration_error import expected_calibration_error
+from headstart.evaluation.evidence import ClassEvidence, LabelEvidence, Task, Weighing, gather_evidence
+from headstart.evaluation.intervals import (
+    Interval,
+    bootstrap_weights,
+    percentile_interval,
+    resampling_units,
+    wilson,
+)
+from headstart.evaluation.scores import FloatArray, confusion, macro, row_mean, unit_weights
+
+_Score = Callable[[Weighing], FloatArray]
+
+# Weights times passes that a bootstrap may touch: about two seconds a line on one core (bench it before changing it).
+_COUNTING_BUDGET = 4e7
+_RANKING_BUDGET = 1e8
+_FEWEST_DRAWS = 100
+
+_COUNTING: dict[str, _Score] = {
+    "accuracy": lambda w: row_mean(w.evidence.correct, w.weights),
+    "balanced_accuracy": lambda w: w.evidence.balanced_accuracy(w.tally),
+    "macro_precision": lambda w: macro(w.tally.precision),
+    "macro_recall": lambda w: macro(w.tally.recall),
+    "macro_f1": lambda w: macro(w.tally.f1),
+    "micro_f1": lambda w: w.tally.micro_f1,
+    "log_loss": lambda w: row_mean(w.evidence.log_loss, w.weights),
+    "brier": lambda w: row_mean(w.evidence.brier, w.weights),
+    "ece": lambda w: expected_calibration_error(w.evidence.claims, w.weights),
+}
+_RANKING: dict[str, _Score] = {"auroc": lambda w: macro(w.auroc), "map": lambda w: macro(w.average_precision)}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One of the scores that may govern every choice of a run."""
+
+    name: str
+    higher_is_better: bool
+
+
+METRICS: Mapping[str, Metric] = MappingProxyType(
+    {
+        name: Metric(name, higher_is_better=name != "log_loss")
+        for name in ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "map", "log_loss")
+    }
+)
+
+
+def score(
+    metric: str,
+    task: Task,
+    truth: npt.ArrayLike,
+    probabilities: npt.ArrayLike,
+    thresholds: Sequence[float] | npt.NDArray[Any] | None = None,
+) -> float:
+    """One governing metric of some rows, and nothing else computed.
+
+    Parameters
+    ----------
+    metric:
+        A name in :data:`METRICS`; each has the meaning that :func:`evaluate` gives it.
+    task, truth, probabilities, thresholds:
+        As in :func:`evaluate`.
+
+    Returns
+    -------
+    The score; NaN where it is undefined (AUROC of rows of a single class, for example).
+
+    Raises
+    ------
+    OptionError
+        If the metric or the task is unknown.
+    DataError
+        If the arrays don't fit together.
+    """
+    _known(metric)
+    evidence = gather_evidence(task, truth, probabilities, thresholds)
+    weighing = Weighing(evidence, unit_weights(len(evidence.truth)))
+    return float((_COUNTING | _RANKING)[metric](weighing)[0])
+
+
+def better(metric: str, a: float, b: float) -> bool:
+    """Whether score ``a`` is strictly better than ``b``; NaN is worse than any number.
+
+    Raises
+    ------
+    OptionError
+        If the metric is unknown.
+    """
+    if math.isnan(a) or math.isnan(b):
+        return not math.isnan(a)
+    return a > b if _known(metric).higher_is_better else a < b
+
+
+def evaluate(
+    task: Task,
+    truth: npt.ArrayLike,
+    probabilities: npt.ArrayLike,
+    classes: Sequence[str],
+    *,
+    groups: Sequence[Any] | npt.NDArray[Any] | None = None,
+    thresholds: Sequence[float] | npt.NDArray[Any] | None = None,
+    seed: int = 0,
+    draws: int = 1000,
+) -> dict[str, Any]:
+    """Everything that ``metrics.json`` says about one split.
+
+    Parameters
+    ----------
+    task:
+        ``"classification"`` or ``"multilabel"``.
+    truth:
+        Class indices (n,), or for multi-label a 0/1 matrix (n, C). n ≥ 1.
+    probabilities:
+        Shape (n, C), in [0, 1].
+    classes:
+        C names.
+    groups:
+        One name a row, ``None`` for a row of its own. Rows of a group are resampled together.
+    thresholds:
+        Multi-label only: the probability from which each label is decided, 0.5 where ``None``.
+    seed:
+        Of the bootstrap: the same arrays and seed give the same numbers.
+    draws:
+        The most bootstrap draws to take. For the time's sake many rows get fewer, at least 100: counting scores
+        4e7 / n, ranking scores (AUROC, average precision) 1e8 / (n C). Intervals of so many rows are narrow anyway.
+
+    Returns
+    -------
+    Plain values ready for JSON, ``None`` where a score is undefined:
+
+    - ``n``, and ``groups``: the number of groups, ``None`` without groups;
+    - each score, and its 95 % interval ``<score>_ci95`` as ``[low, high]`` or ``None``: ``accuracy`` (multi-label: the
+      share of rows with all labels right), ``balanced_accuracy``, ``macro_precision``, ``macro_recall``, ``macro_f1``
+      (each the mean over the classes where it is defined), ``micro_f1`` (multi-label), ``log_loss``, ``brier``,
+      ``ece``, ``auroc``, ``map`` (mean average precision; both one-vs-rest, mean over the classes with rows of both
+      kinds, or with positive rows);
+    - ``per_class``: by name, ``precision``, ``recall``, ``f1``, ``auroc``, ``average_precision``, ``support``, and for
+      multi-label ``threshold``;
+    - ``confusion`` (single-label): C lists of C counts, rows the truth.
+
+    The accuracy's interval is Wilson's, or with groups the grouped bootstrap's, as Wilson's takes rows for
+    independent. Where every row is right or every row wrong, resampling sees no spread: then it is Wilson's over as
+    many trials as there are groups. All others are the bootstrap's percentiles, see :func:`percentile_interval`.
+
+    Raises
+    ------
+    OptionError
+        If the task is unknown.
+    DataError
+        If the arrays don't fit together.
+    """
+    evidence = gather_evidence(task, truth, probabilities, thresholds)
+    n, columns = evidence.probabilities.shape
+    if len(classes) != columns:
+        raise DataError(f"there are {len(classes)} class names for {columns} columns of probabilities")
+    units = resampling_units(groups, n)[1]
+    counting = {name: s for name, s in _COUNTING.items() if task == "multilabel" or name != "micro_f1"}
+    point = Weighing(evidence, unit_weights(n))
+    spread = _resample(evidence, counting, groups, seed, draws)
+    result: dict[str, Any] = {"n": n, "groups": None if groups is None else units}
+    for name, compute in (counting | _RANKING).items():
+        value = _plain(compute(point)[0])
+        interval = percentile_interval(spread[name], units)
+        if name == "accuracy" and (units == n or interval is None):
+            interval = wilson(evidence.correct.mean() * units, units)
+        result |= {name: value, f"{name}_ci95": None if value is None or interval is None else list(interval)}
+    result["per_class"] = _per_class(point, classes)
+    if isinstance(evidence, ClassEvidence):
+        result["confusion"] = confusion(evidence.truth, evidence.decided, columns).tolist()
+    return result
+
+
+def _resample(
+    evidence: ClassEvidence | LabelEvidence,
+    counting: Mapping[str, _Score],
+    groups: Sequence[Any] | npt.NDArray[Any] | None,
+    seed: int,
+    draws: int,
+) -> dict[str, FloatArray]:
+    """Every score in every draw; the costly ranking scores only in the first draws."""
+    n, columns = evidence.probabilities.shape
+    counted = min(draws, max(_FEWEST_DRAWS, int(_COUNTING_BUDGET / n)))
+    ranked = min(counted, max(_FEWEST_DRAWS, int(_RANKING_BUDGET / (n * columns))))
+    chunks: dict[str, list[FloatArray]] = {name: [] for name in (*counting, *_RANKING)}
+    done = 0
+    for weights in bootstrap_weights(n, groups, counted, seed):
+        weighing = Weighing(evidence, weights)
+        wanted = counting | _RANKING if done < ranked else counting
+        for name, compute in wanted.items():
+            chunks[name].append(compute(weighing))
+        done += len(weights)
+    return {name: np.concatenate(parts) if parts else np.empty(0) for name, parts in chunks.items()}
+
+
+def _per_class(point: Weighing, classes: Sequence[str]) -> dict[str, dict[str, Any]]:
+    columns = {
+        "precision": point.tally.precision,
+        "recall": point.tally.recall,
+        "f1": point.tally.f1,
+        "auroc": point.auroc,
+        "average_precision": point.average_precision,
+    }
+    table = {}
+    for index, name in enumerate(classes):
+        row: dict[str, Any] = {key: _plain(values[0, index]) for key, values in columns.items()}
+        row["support"] = int(point.tally.support[0, index])
+        if isinstance(point.evidence, LabelEvidence):
+            row["threshold"] = float(point.evidence.thresholds[index])
+        table[name] = row
+    return table
+
+
+def _plain(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _known(metric: str) -> Metric:
+    if metric not in METRICS:
+        raise OptionError(f"unknown metric {metric!r}: known are {', '.join(METRICS)}")
+    return METRICS[metric]

@@ -1,0 +1,211 @@
+"""Image bytes in, RGB uint8 out: the one place where files are opened, checked, decoded, resized and cropped."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Iterator
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from headstart.errors import HeadstartError, ImageError, MissingExtraError
+from headstart.imaging.modes import Box, eight_bit, upright
+from headstart.imaging.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
+
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".bmp", ".dib", ".tif", ".tiff", ".gif"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".heic", ".heif"}
+)
+"""Suffixes, in lower case, of the files that are taken for images when a folder is searched."""
+
+MAX_PIXELS = 120_000_000
+"""Images that claim more pixels are refused before they are decoded.
+
+The largest common phone sensor has 108 megapixels. Pillow holds 4 bytes a pixel, so one image costs 0.5 GB at most.
+"""
+
+# Pillow's other readers are never tried: some start programs (PostScript), most are rarely used and little tested.
+_PLUGINS = (
+    JpegImagePlugin.JpegImageFile,
+    PngImagePlugin.PngImageFile,
+    WebPImagePlugin.WebPImageFile,
+    AvifImagePlugin.AvifImageFile,
+    TiffImagePlugin.TiffImageFile,
+    BmpImagePlugin.BmpImageFile,
+    GifImagePlugin.GifImageFile,
+    PpmImagePlugin.PpmImageFile,
+)
+_AVIF_BRANDS = {b"avif", b"avis"}
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
+
+# A JPEG may be decoded at 1/2, 1/4 or 1/8 while this many pixels are left for each wanted one. With 1, views differ
+# from those of a full decode by 1 to 6 grey levels on average, with 2 by 0.2 to 0.5, at a quarter more time.
+_DRAFT_MARGIN = 2
+
+_FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+
+
+def decode(data: bytes, name: str, at_least: int | None = None) -> NDArray[np.uint8]:
+    """Decode one image, upright, whatever its format and mode.
+
+    Parameters
+    ----------
+    data:
+        The bytes of a JPEG, PNG, WebP, AVIF, TIFF, BMP, GIF, PPM or, with the extra ``heic``, HEIC file. Of an
+        animation or of several pages, the first is taken.
+    name:
+        The file's name, for the error's message.
+    at_least:
+        A JPEG may be decoded at reduced scale as long as its shorter side keeps this many pixels.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8, (height, width, 3), RGB. Transparency is laid on white; 16-bit grey is scaled, not clipped
+        (:func:`headstart.imaging.modes.eight_bit` has the rules).
+
+    Raises
+    ------
+    ImageError
+        If the bytes are empty, of no known format, broken, or claim more than ``MAX_PIXELS`` pixels.
+    MissingExtraError
+        If the bytes are HEIC and its reader is not installed.
+    """
+    with decoding_errors(name):
+        image, _ = _load(data, name, at_least)
+        return _rgb(image)
+
+
+def load_view(data: bytes, preprocessing: Preprocessing, name: str) -> NDArray[np.uint8]:
+    """Decode one image to the view that the weights were trained on: resize the shorter side, crop the centre.
+
+    The geometry is that of timm's and torchvision's evaluation transform, rounding included. Only the kept part is
+    computed; it equals "resize, then crop" to one grey level, save for about one pixel in ten thousand: Pillow chooses
+    the order of the horizontal and the vertical pass by their cost, and between the two it clips.
+
+    Parameters
+    ----------
+    data, name:
+        As for :func:`decode`.
+    preprocessing:
+        Size, crop and interpolation; mean and deviation are not applied here.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8, (size, size, 3), RGB.
+
+    Raises
+    ------
+    ImageError, MissingExtraError
+        As for :func:`decode`.
+    """
+    with decoding_errors(name):
+        image, region = _load(data, name, _DRAFT_MARGIN * preprocessing.shorter_side)
+        size = (preprocessing.size, preprocessing.size)
+        box = _centre(region, preprocessing)
+        return _rgb(image.resize(size, _FILTERS[preprocessing.interpolation], box=box))
+
+
+def _load(data: bytes, name: str, at_least: int | None) -> tuple[Image.Image, Box]:
+    """The upright picture in mode L or RGB, and the region of it that is not padding."""
+    image = _identify(data, name)
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        limit = f"{MAX_PIXELS // 1_000_000} megapixels"
+        raise ImageError(f"{name}: claims {width} x {height} pixels, more than the {limit} that are decoded; shrink it")
+    drafted = None
+    if at_least is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
+        drafted = image.draft(None, (at_least, at_least))
+    image.load()
+    # A reduced JPEG whose sides are no multiple of the scale ends in a column or row that is part padding.
+    region: Box = drafted[1] if drafted else (0, 0, *image.size)
+    turned, region = upright(image, region)
+    return eight_bit(turned), region
+
+
+def _centre(region: Box, preprocessing: Preprocessing) -> Box:
+    """The part of ``region`` that is left of it after resizing its shorter side and cropping the centre."""
+    left, top, right, bottom = region
+    width, height = right - left, bottom - top
+    shorter = preprocessing.shorter_side
+    resized_width = shorter if width <= height else int(shorter * width / height)
+    resized_height = shorter if height <= width else int(shorter * height / width)
+    x = round((resized_width - preprocessing.size) / 2)
+    y = round((resized_height - preprocessing.size) / 2)
+    per_x, per_y = width / resized_width, height / resized_height
+    return (
+        left + x * per_x,
+        top + y * per_y,
+        min(left + (x + preprocessing.size) * per_x, right),
+        min(top + (y + preprocessing.size) * per_y, bottom),
+    )
+
+
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+    pixels = np.array(image)
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
+
+
+def _identify(data: bytes, name: str) -> ImageFile:
+    """Open the bytes with the first reader that knows them; only the header is read."""
+    if not data:
+        raise ImageError(f"{name}: the file is empty")
+    brands = _brands(data)
+    if brands & _HEIF_BRANDS and not brands & _AVIF_BRANDS:
+        return _open_heif(data, name)
+    # Not Image.open: above 89 megapixels it warns before the size can be checked here.
+    for plugin in _PLUGINS:
+        factory, accept = Image.OPEN[plugin.format]
+        accepted = accept(data[:16]) if accept else True
+        if isinstance(accepted, str):
+            raise ImageError(f"{name}: this installation of Pillow can't decode it ({accepted})")
+        if accepted:
+            return factory(BytesIO(data), "")
+    formats = ", ".join(plugin.format for plugin in _PLUGINS)
+    raise ImageError(f"{name}: not an image, or of a format that is not read (read are {formats}, HEIC)")
+
+
+def _brands(data: bytes) -> set[bytes]:
+    """The brands that an ISO media file (AVIF, HEIC) declares; none for other files."""
+    if data[4:8] != b"ftyp":
+        return set()
+    end = min(int.from_bytes(data[:4], "big"), 256)
+    return {data[8:12], *(data[start : start + 4] for start in range(16, end, 4))}
+
+
+def _open_heif(data: bytes, name: str) -> ImageFile:
+    try:
+        importlib.import_module("pillow_heif").register_heif_opener()
+    except ImportError as error:
+        raise MissingExtraError(f"{name}: a HEIC image", "heic") from error
+    return Image.OPEN["HEIF"][0](BytesIO(data), "")
+
+
+@contextlib.contextmanager
+def decoding_errors(name: str) -> Iterator[None]:
+    """Whatever a reader raises on broken or hostile bytes becomes an :class:`ImageError` that names the file."""
+    try:
+        yield
+    except HeadstartError:
+        raise
+    except Exception as error:  # OSError, SyntaxError, struct.error, zlib.error, MemoryError, ...: no closed list
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ImageError(f"{name}: can't be decoded ({reason})") from error

@@ -1,0 +1,176 @@
+"""How good the result is: validation, test, the nested estimate that replaces a test, and the baselines beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart.data.splits import folds
+from headstart.evaluation.calibration import probabilities
+from headstart.evaluation.metrics import evaluate, score
+from headstart.planning.ladder import Climbed, climb
+from headstart.tasks import Task
+from headstart.training.baselines import knn_probabilities, majority_probabilities, prototypes
+from headstart.training.calibrate import Floats
+from headstart.training.examples import Examples, Ints, features_of
+from headstart.training.linear import LinearModel
+from headstart.training.strategies import Strategy, outputs_of, refit
+
+NESTED_FOLDS = 5
+TOP = ("features",)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Rows with their truth, and what models that had not seen them say.
+
+    Attributes
+    ----------
+    split:
+        ``val`` or ``test``.
+    places:
+        Which rows of the data set these are, int64 (n,).
+    groups:
+        int64 (n,), or ``None`` where every row stands for itself.
+    probabilities:
+        float64 (n, C), calibrated.
+    thresholds:
+        float64 (C,), for multi-label; else ``None``.
+    estimate:
+        ``held_out_rows``, ``out_of_fold`` or ``nested_out_of_fold``.
+    baselines:
+        Name → probabilities (n, C) of the baselines fitted on the same rows.
+    """
+
+    split: str
+    places: Ints
+    targets: npt.NDArray[np.generic]
+    groups: Ints | None
+    probabilities: Floats
+    thresholds: Floats | None
+    estimate: str
+    baselines: dict[str, Floats]
+
+    def scores(self, task: Task, classes: Sequence[str], seed: int) -> dict[str, Any]:
+        """The keys of a split in ``metrics.json``."""
+        scores = evaluate(
+            task.name,
+            self.targets,
+            self.probabilities,
+            classes,
+            groups=self.groups,
+            thresholds=self.thresholds,
+            seed=seed,
+        )
+        return {"n": scores["n"], "estimate": self.estimate, **scores}
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A head with the calibration that turns its logits into probabilities."""
+
+    strategy: Strategy
+    head: LinearModel
+    temperature: float
+    thresholds: Floats | None
+
+    def predict(self, examples: Examples, places: Ints) -> Floats:
+        """Calibrated probabilities, float64 (n, C), of some rows of the table."""
+        outputs = outputs_of(self.strategy, examples.columns)
+        logits = self.head.logits(features_of(examples.table, places, examples.columns, outputs))
+        return probabilities(logits, self.temperature, examples.task.kind)
+
+
+def refit_best(climbed: Climbed, examples: Examples) -> Fitted:
+    """One fit on all development rows, which takes over the out-of-fold temperature and thresholds."""
+    calibration = climbed.calibration
+    head = refit(climbed.best, examples)
+    return Fitted(climbed.best.strategy, head, calibration.temperature, calibration.thresholds)
+
+
+def judge_validation(climbed: Climbed, examples: Examples, *, grouped: bool, given: bool) -> Judged:
+    """The rows that judged the ladder. ``given`` says that they are the user's own validation split."""
+    judged = examples.judged
+    return Judged(
+        "val",
+        examples.places[judged],
+        examples.targets[judged],
+        examples.groups[judged] if grouped else None,
+        climbed.calibration.probabilities,
+        climbed.calibration.thresholds,
+        "held_out_rows" if given else "out_of_fold",
+        {},
+    )
+
+
+def judge_test(
+    fitted: Fitted, examples: Examples, places: Ints, targets: npt.NDArray[np.generic], groups: Ints | None
+) -> Judged:
+    """The test rows, met here for the first time, and the baselines fitted on the development rows."""
+    return Judged(
+        "test",
+        places,
+        targets,
+        groups,
+        fitted.predict(examples, places),
+        fitted.thresholds,
+        "held_out_rows",
+        _baselines(examples, places),
+    )
+
+
+def judge_nested(strategies: Sequence[Strategy], examples: Examples, *, metric: str, seed: int, grouped: bool) -> Judged:
+    """Out-of-fold predictions of the whole procedure, choice of strategy and calibration included.
+
+    For data too few to hold a test split out: each of five folds is predicted by a model that was chosen, fitted and
+    calibrated on the other four (nested cross-validation, Varma and Simon 2006).
+    """
+    found = np.full((len(examples), examples.classes), np.nan)
+    thresholds = np.full(examples.classes, 0.0)
+    outer = folds(examples.targets, examples.groups, NESTED_FOLDS, seed)
+    baselines: dict[str, Floats] = {}
+    for seen, held in outer:
+        inner = folds(examples.targets[seen], examples.groups[seen], NESTED_FOLDS, seed)
+        part = examples.subset(seen, inner)
+        climbed = climb(strategies, part, metric=metric, cut=0, seed=seed)
+        fitted = refit_best(climbed, part)
+        found[held] = fitted.predict(part, examples.places[held])
+        if fitted.thresholds is not None:
+            thresholds += fitted.thresholds / len(outer)
+        for name, rows in _baselines(part, examples.places[held]).items():
+            baselines.setdefault(name, np.full_like(found, np.nan))[held] = rows
+    judged = np.flatnonzero(np.isfinite(found).all(1))
+    return Judged(
+        "test",
+        examples.places[judged],
+        examples.targets[judged],
+        examples.groups[judged] if grouped else None,
+        found[judged],
+        thresholds if examples.task.kind == "sigmoid" else None,
+        "nested_out_of_fold",
+        {name: rows[judged] for name, rows in baselines.items()},
+    )
+
+
+def _baselines(examples: Examples, places: Ints) -> dict[str, Floats]:
+    """What needs no training: the most frequent class, the nearest neighbours, the nearest class mean."""
+    seen, encoded, kind = examples.features(TOP), examples.encoded, examples.task.kind
+    rows = features_of(examples.table, places, examples.columns, TOP)
+    return {
+        "majority": majority_probabilities(encoded, len(places)),
+        "knn": knn_probabilities(seen, encoded, rows, list(examples.folds), kind=kind),
+        "prototype": probabilities(prototypes(seen, encoded, kind=kind).logits(rows), 1.0, kind),
+    }
+
+
+def baseline_scores(judged: Judged, task: Task, metric: str) -> dict[str, dict[str, float]]:
+    """Each baseline's accuracy, and the governing metric, on the same rows as the model."""
+    names = dict.fromkeys(("accuracy", metric))
+    return {
+        name: {f"{judged.split}_{key}": score(key, task.name, judged.targets, rows) for key in names}
+        for name, rows in judged.baselines.items()
+    }

@@ -1,0 +1,122 @@
+"""The ladder: race the strategies, cheap first, on rows that none of them has seen, and keep what is better."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from headstart.evaluation.comparison import paired_difference
+from headstart.evaluation.metrics import METRICS, score
+from headstart.evaluation.scores import row_label_log_loss, row_log_loss
+from headstart.training.calibrate import Calibration, Floats, calibrate
+from headstart.training.examples import Examples
+from headstart.training.strategies import STRATEGIES, Learned, Strategy, learn
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One strategy that was tried.
+
+    Attributes
+    ----------
+    score:
+        The governing metric on validation rows.
+    log_loss:
+        Mean negative log-likelihood of the same rows, in nats.
+    gain_ci95:
+        95 % interval of the log-loss that it saves a row against the best before it; empty for the first.
+    """
+
+    strategy: str
+    cut: int
+    seconds: float
+    score: float
+    log_loss: float
+    gain_ci95: tuple[float, ...]
+    decision: Literal["kept", "dropped"]
+    reason: str
+
+
+@dataclass(frozen=True)
+class LadderRecord:
+    """``ladder.json``: every rung tried, and which one was chosen by which metric."""
+
+    metric: str
+    chosen: str
+    rungs: tuple[Rung, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Climbed:
+    """The best rung, its calibration on the judged rows, and the record of the climb."""
+
+    best: Learned
+    calibration: Calibration
+    record: LadderRecord
+
+
+def candidates(strategy: str, examples: Examples, metric: str) -> list[Strategy]:
+    """The strategies to race for ``--strategy``: the named one, or for ``auto`` all of them.
+
+    Where the metric counts every class alike and the classes are not equally frequent, each logistic strategy
+    also races with balanced class weights.
+    """
+    named = list(STRATEGIES.values()) if strategy == "auto" else [STRATEGIES[strategy]]
+    counts = examples.encoded.sum(0)
+    asks = metric in ("balanced_accuracy", "macro_f1") and examples.task.kind == "softmax"
+    if not asks or counts.max() == counts.min():
+        return named
+    weighted = [Strategy(s.name, s.features, s.method, "balanced") for s in named if s.method == "logistic"]
+    return named + weighted
+
+
+def climb(strategies: Sequence[Strategy], examples: Examples, *, metric: str, cut: int, seed: int) -> Climbed:
+    """Race strategies on the folds of ``examples``.
+
+    A strategy replaces the best before it when the metric is better and the log-loss, which is far less noisy on
+    few rows, is not worse.
+    """
+    best: tuple[Learned, Calibration, float, Floats] | None = None
+    rungs = []
+    judged = examples.judged
+    truth, groups = examples.targets[judged], examples.groups[judged]
+    for strategy in strategies:
+        started = time.perf_counter()
+        learned = learn(strategy, examples)
+        calibration = calibrate(learned.logits[judged], truth, groups, examples.task, seed)
+        value = score(metric, examples.task.name, truth, calibration.probabilities, calibration.thresholds)
+        losses = _losses(examples, truth, calibration.probabilities)
+        kept, gain, reason = True, (), "the first rung"
+        if best is not None:
+            difference = paired_difference(best[3], losses, groups, seed=seed)
+            gain = difference.ci95
+            kept, reason = _decide(metric, value, best[2], difference.mean)
+        seconds = time.perf_counter() - started
+        decision: Literal["kept", "dropped"] = "kept" if kept else "dropped"
+        rungs.append(Rung(strategy.title, cut, seconds, value, float(losses.mean()), gain, decision, reason))
+        if kept:
+            best = (learned, calibration, value, losses)
+    if best is None:
+        raise ValueError("no strategy to race")
+    record = LadderRecord(metric, best[0].strategy.title, tuple(rungs), ())
+    return Climbed(best[0], best[1], record)
+
+
+def _losses(examples: Examples, truth: np.ndarray, probabilities: Floats) -> Floats:
+    rows = row_log_loss if examples.task.kind == "softmax" else row_label_log_loss
+    return rows(truth, probabilities)
+
+
+def _decide(metric: str, value: float, best: float, saved: float) -> tuple[bool, str]:
+    sign = 1 if METRICS[metric].higher_is_better else -1
+    difference = f"{metric} {value:.4f} against {best:.4f}, log-loss {'lower' if saved > 0 else 'higher'} by {abs(saved):.4f}"
+    if sign * (value - best) > 0 and saved >= 0:
+        return True, f"better than the best before it: {difference}"
+    if value == best and saved > 0:
+        return True, f"as good, and surer of it: {difference}"
+    return False, f"not better than the best before it: {difference}"

@@ -1,0 +1,151 @@
+"""What the commands show a person: tables in a terminal, through Rich."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from headstart.artifact.model import Prediction
+from headstart.auditing.inspection import Inspection, Spread
+from headstart.features.cache import CacheDescription
+from headstart.reporting.verdict import verdict
+
+_OUT = Console(highlight=False)
+_SCORES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "micro_f1": "micro F1",
+    "auroc": "AUROC",
+    "map": "mean average precision",
+    "log_loss": "log-loss",
+    "brier": "Brier score",
+    "ece": "calibration error",
+}
+
+
+def show_run(folder: Path, source: Any) -> None:
+    """The end of a run: verdict, scores, baselines, seconds, and what to do next."""
+    metrics = json.loads((folder / "metrics.json").read_text())
+    audit = json.loads((folder / "audit.json").read_text())
+    for note in audit["notes"]:
+        _OUT.print(f"• {escape(note)}", soft_wrap=True)
+    if audit["left_out"]:
+        _OUT.print(f"• {len(audit['left_out'])} files were left out; {folder / 'audit.json'} lists them", soft_wrap=True)
+    _OUT.print()
+    show_scores(metrics["splits"], metrics["baselines"])
+    seconds = ", ".join(f"{name} {value:.1f}" for name, value in metrics["seconds"].items() if name != "total")
+    _OUT.print(f"{metrics['seconds']['total']:.1f} seconds: {seconds}")
+    _OUT.print(f"\n[bold]{escape(verdict(metrics))}[/bold]", soft_wrap=True)
+    quoted = f"'{folder}'" if " " in str(folder) else str(folder)
+    _OUT.print(f"\nrun folder  {escape(str(folder))}", soft_wrap=True)
+    _OUT.print(f"report      {escape(str(folder / 'report.html'))}", soft_wrap=True)
+    _OUT.print(f"next        headstart predict {escape(quoted)} IMAGE_OR_FOLDER", soft_wrap=True)
+    _OUT.print(f"            headstart evaluate {escape(quoted)} OTHER_DATA", soft_wrap=True)
+
+
+def show_scores(splits: Mapping[str, Mapping[str, Any]], baselines: Mapping[str, Mapping[str, float]] | None = None) -> None:
+    """A table with one row a score and one column a split, each with its 95 % interval."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("score")
+    for name, split in reversed(splits.items()):
+        table.add_column(f"{name} ({split['n']} images{_estimate(split)})", justify="right")
+    for key, title in _SCORES.items():
+        if any(split.get(key) is not None for split in splits.values()):
+            table.add_row(title, *(_cell(split, key) for split in reversed(splits.values())))
+    _OUT.print(table)
+    if baselines:
+        parts = [f"{name} {_number(next(iter(values.values())))}" for name, values in baselines.items()]
+        _OUT.print(f"baselines (accuracy on the same images): {', '.join(parts)}", soft_wrap=True)
+
+
+def show_inspection(found: Inspection) -> None:
+    """The text of ``headstart inspect``."""
+    _OUT.print(f"[bold]{escape(found.name)}[/bold]: {found.images} images for {found.task}")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("class")
+    table.add_column("images", justify="right")
+    for name, count in found.classes.items():
+        table.add_row(escape(name), str(count))
+    _OUT.print(table)
+    rows = {
+        "splits": _listed(found.splits),
+        "groups": "none" if found.groups is None else str(found.groups),
+        "width": _spread(found.width),
+        "height": _spread(found.height),
+        "modes": _listed(found.modes),
+        "formats": _listed(found.formats),
+        "rotated by EXIF": str(sum(n for turn, n in found.orientations.items() if turn != "1")),
+        "left out": str(len(found.left_out)),
+    }
+    for name, text in rows.items():
+        _OUT.print(f"{name:16}{escape(text)}", soft_wrap=True)
+    for entry in found.left_out[:20]:
+        _OUT.print(f"  {escape(entry.reason)}", soft_wrap=True)
+    if len(found.left_out) > 20:
+        _OUT.print(f"  and {len(found.left_out) - 20} more; --json lists them all")
+    for note in found.notes:
+        _OUT.print(f"• {escape(note)}", soft_wrap=True)
+
+
+def show_prediction(prediction: Prediction) -> None:
+    """One line an image."""
+    name = escape(prediction.file)
+    if prediction.error is not None:
+        _OUT.print(f"{name}\t[red]not decoded[/red]: {escape(prediction.error)}", soft_wrap=True)
+        return
+    label = prediction.label
+    text = "(not sure enough)" if prediction.abstained else ", ".join([label] if isinstance(label, str) else label or [])
+    novel = "\t[yellow]unlike the training images[/yellow]" if prediction.is_novel else ""
+    _OUT.print(f"{name}\t{escape(text) or '(no label)'}\t{prediction.confidence:.3f}{novel}", soft_wrap=True)
+
+
+def show_backbones(rows: Sequence[tuple[str, str]]) -> None:
+    """One line a backbone."""
+    for name, text in rows:
+        _OUT.print(f"{escape(name):32}{escape(text)}", soft_wrap=True)
+
+
+def show_cache(found: CacheDescription) -> None:
+    """Where the cache is and how large."""
+    stats = found.features
+    _OUT.print(f"folder    {escape(str(found.root))}", soft_wrap=True)
+    _OUT.print(f"features  {stats.rows:,} rows, {size(stats.bytes)} of at most {size(stats.limit_bytes)}")
+    _OUT.print(f"other     {size(found.other_bytes)}")
+
+
+def size(count: float) -> str:
+    """A number of bytes for a person, in decimal units."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    raise AssertionError("unreachable")
+
+
+def _estimate(split: Mapping[str, Any]) -> str:
+    words = {"out_of_fold": ", out of fold", "nested_out_of_fold": ", nested out of fold"}
+    return words.get(split.get("estimate", ""), "")
+
+
+def _cell(split: Mapping[str, Any], key: str) -> str:
+    interval = split.get(f"{key}_ci95")
+    return _number(split.get(key)) + (f"  {_number(interval[0])}–{_number(interval[1])}" if interval else "")
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
+
+
+def _spread(spread: Spread | None) -> str:
+    return "none" if spread is None else f"{spread.minimum:.0f} to {spread.maximum:.0f}, median {spread.median:.0f}"

@@ -1,0 +1,1 @@
+"""Fitting a classifier on features: the convex fit, the choice of its penalty, the baselines and the novelty score."""

@@ -1,0 +1,102 @@
+"""The strategies whose cut is n: what each fits on frozen features, and its predictions for rows it never saw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart.training.baselines import prototypes
+from headstart.training.examples import Examples
+from headstart.training.linear import LinearModel
+from headstart.training.probe import balanced_weights, choose, fit
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """One way to fit a head on frozen features.
+
+    Attributes
+    ----------
+    name:
+        The field's name for it; what ``--strategy`` takes.
+    features:
+        ``top`` reads the pooled embedding, ``all`` the pooled features of every stage (Head2Toe, Evci et al. 2022).
+    method:
+        ``logistic`` regression, or ``prototype``, the nearest class mean (Snell et al. 2017).
+    weighting:
+        ``balanced`` gives every class the same total weight.
+    """
+
+    name: str
+    features: Literal["top", "all"]
+    method: Literal["logistic", "prototype"]
+    weighting: Literal["none", "balanced"] = "none"
+
+    @property
+    def title(self) -> str:
+        """The name with what distinguishes it, for tables."""
+        return f"{self.name}, balanced classes" if self.weighting == "balanced" else self.name
+
+
+STRATEGIES = {
+    strategy.name: strategy
+    for strategy in (
+        Strategy("prototype", "top", "prototype"),
+        Strategy("linear_probe", "top", "logistic"),
+        Strategy("linear_probe_all_stages", "all", "logistic"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a strategy found on the folds.
+
+    Attributes
+    ----------
+    penalty:
+        The penalty chosen by out-of-fold log-loss, for logistic regression.
+    logits:
+        float64 (n, C), of models that had not seen the row; NaN where a row was never held out.
+    """
+
+    strategy: Strategy
+    penalty: float | None
+    logits: Floats
+
+
+def outputs_of(strategy: Strategy, columns: dict[str, slice]) -> tuple[str, ...]:
+    """The outputs of the trunk that a strategy reads, in their order."""
+    return tuple(columns) if strategy.features == "all" else ("features",)
+
+
+def learn(strategy: Strategy, examples: Examples) -> Learned:
+    """Fit on each fold and predict its held-out rows; the test rows are not here to be seen."""
+    rows, encoded = examples.features(outputs_of(strategy, examples.columns)), examples.encoded
+    if strategy.method == "logistic":
+        weights = _weights(strategy, encoded)
+        choice = choose(rows, encoded, list(examples.folds), kind=examples.task.kind, row_weights=weights)
+        return Learned(strategy, choice.penalty, choice.oof_logits)
+    logits = np.full(encoded.shape, np.nan)
+    for seen, held in examples.folds:
+        logits[held] = prototypes(rows[seen], encoded[seen], kind=examples.task.kind).logits(rows[held])
+    return Learned(strategy, None, logits)
+
+
+def refit(learned: Learned, examples: Examples) -> LinearModel:
+    """Fit the strategy on all rows, with the penalty found before."""
+    strategy, encoded = learned.strategy, examples.encoded
+    rows = examples.features(outputs_of(strategy, examples.columns))
+    if learned.penalty is None:
+        return prototypes(rows, encoded, kind=examples.task.kind)
+    weights = _weights(strategy, encoded)
+    return fit(rows, encoded, learned.penalty, kind=examples.task.kind, row_weights=weights)
+
+
+def _weights(strategy: Strategy, encoded: Floats) -> Floats | None:
+    return balanced_weights(encoded) if strategy.weighting == "balanced" else None

@@ -1,0 +1,282 @@
+"""The whole way in one readable line of functions: load → extract → split → climb → refit → test → save → report."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart.artifact.saved import FORMAT, Evidence, ModelRecord, SavedModel, write_model
+from headstart.auditing.audit import audit_of
+from headstart.backbones.catalogue import DEFAULT_BACKBONE, find_backbone
+from headstart.backbones.offline import go_offline
+from headstart.data import Dataset, Protocol, Source, load, resolve
+from headstart.data.splits import folds
+from headstart.errors import DataError, OptionError
+from headstart.evaluation.abstention import fit_abstain
+from headstart.evaluation.metrics import METRICS
+from headstart.features.engine import CompiledTrunk, EngineName, Say, compile_trunk
+from headstart.features.extract import Extraction, extract, probe_trunk
+from headstart.features.store import Store
+from headstart.features.table import FeatureTable
+from headstart.planning.judging import (
+    TOP,
+    Fitted,
+    Judged,
+    baseline_scores,
+    judge_nested,
+    judge_test,
+    judge_validation,
+    refit_best,
+)
+from headstart.planning.ladder import candidates, climb
+from headstart.reporting.predictions import predictions_table
+from headstart.reporting.report import write_report
+from headstart.runs import Progress, Run, SilentProgress, Stopwatch
+from headstart.tasks import TASKS
+from headstart.training.examples import Examples
+from headstart.training.novelty import NoveltyReference, fit_novelty
+from headstart.training.strategies import STRATEGIES, outputs_of
+
+# The error rate that the saved abstention rule is fitted for; any other can be asked for at prediction.
+ABSTAIN_ERROR = 0.05
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run is asked for. The same options on the same data give the same metrics.
+
+    Attributes
+    ----------
+    backbone:
+        A name that :func:`headstart.backbones.catalogue.find_backbone` takes.
+    strategy:
+        ``auto`` races all strategies; or the name of one.
+    test:
+        The name of a split to test on, or a fraction to hold out; ``None`` lets the data decide
+        (:func:`headstart.data.resolve`).
+    metric:
+        What governs every choice between strategies.
+    seed:
+        Of splits, folds and bootstraps.
+    engine:
+        ``auto``, ``openvino`` or ``torch``.
+    root:
+        What the paths in a table are relative to; by default the table's folder.
+    offline:
+        Open no socket, as with ``HEADSTART_OFFLINE=1``.
+    """
+
+    backbone: str = DEFAULT_BACKBONE
+    strategy: str = "auto"
+    test: str | float | None = None
+    metric: str = "accuracy"
+    seed: int = 0
+    engine: EngineName = "auto"
+    root: str | None = None
+    offline: bool = False
+
+    def check(self) -> None:
+        """Raise :class:`OptionError` for a value that is not known."""
+        if self.metric not in METRICS:
+            raise OptionError(f"unknown metric {self.metric!r}: choose one of {', '.join(METRICS)}")
+        if self.strategy not in ("auto", *STRATEGIES):
+            raise OptionError(f"unknown strategy {self.strategy!r}: choose auto, {', '.join(STRATEGIES)}")
+        if self.engine not in ("auto", "openvino", "torch"):
+            raise OptionError(f"unknown engine {self.engine!r}: choose auto, openvino or torch")
+
+
+def fit(
+    source: Source,
+    options: Options | None = None,
+    *,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+    say: Say = logging.getLogger("headstart").warning,
+) -> Run:
+    """Adapt a pretrained backbone to ``source`` and keep the evidence.
+
+    Parameters
+    ----------
+    source:
+        What :func:`headstart.load` takes: a folder, a table, a zip, a DataFrame, or ``(images, labels)``.
+    options:
+        What is wanted; see :class:`Options`.
+    out:
+        The run folder; by default ``runs/<data name>-<n>`` below the current folder.
+    progress:
+        Where long work is shown; by default nowhere.
+    say:
+        Called with a line for each thing a person should hear at once; by default it is logged.
+
+    Raises
+    ------
+    headstart.errors.HeadstartError
+        With the file or value and the way out. The store keeps every feature computed until then.
+    """
+    options, progress, clock = options or Options(), progress or SilentProgress(), Stopwatch()
+    options.check()
+    if options.offline:
+        go_offline()
+    with Run.create(Path(out) if out else None, _name(source), _request(source, options), seed=options.seed) as run:
+        with clock.section("load"):
+            dataset = load(source, root=Path(options.root) if options.root else None)
+            backbone = find_backbone(options.backbone)
+        with clock.section("compile"):
+            compiled = compile_trunk(probe_trunk(backbone), engine=options.engine, say=say)
+        with clock.section("features"):
+            dataset, table = _extract(dataset, compiled, progress, say)
+        with clock.section("train"):
+            dataset, protocol = resolve(dataset, test=options.test, seed=options.seed)
+            examples = _examples(dataset, table, compiled.trunk.columns, protocol, options.seed)
+            strategies = candidates(options.strategy, examples, options.metric)
+            climbed = climb(
+                strategies, examples, metric=options.metric, cut=compiled.trunk.stop, seed=options.seed
+            )
+            fitted = refit_best(climbed, examples)
+        with clock.section("evaluate"):
+            grouped = dataset.has_groups
+            novelty = fit_novelty(examples.features(TOP), examples.targets, examples.groups, seed=options.seed)
+            validation = judge_validation(climbed, examples, grouped=grouped, given=protocol.selection == "val")
+            if protocol.test == "nested":
+                tested = judge_nested(
+                    strategies, examples, metric=options.metric, seed=options.seed, grouped=grouped
+                )
+            else:
+                places = np.flatnonzero(dataset.splits == "test")
+                test = dataset.select(places)
+                tested = judge_test(fitted, examples, places, test.targets, test.groups if grouped else None)
+            model = _model(compiled, dataset, fitted, novelty, validation, options)
+            metrics = _metrics(model.record, dataset, validation, tested, protocol, options)
+        with clock.section("save"):
+            write_model(run.path("model"), model)
+            run.write("audit.json", audit_of(dataset, protocol))
+            run.write("ladder.json", climbed.record)
+            run.write("predictions.parquet", predictions_table(dataset, (validation, tested)))
+            run.write("metrics.json", {**metrics, "seconds": clock.seconds(), "seed": options.seed})
+        write_report(run.folder, dataset.read_image)
+        run.finish()
+    return run
+
+
+def _name(source: Source) -> str:
+    return Path(source).resolve().stem if isinstance(source, str | Path) else "data"
+
+
+def _request(source: Source, options: Options) -> dict[str, Any]:
+    where = str(Path(source).resolve()) if isinstance(source, str | Path) else "in memory"
+    return {"source": where, **dataclasses.asdict(options)}
+
+
+def _extract(
+    dataset: Dataset, compiled: CompiledTrunk, progress: Progress, say: Say
+) -> tuple[Dataset, FeatureTable]:
+    """The features of all images that can be decoded, and the data set without the others."""
+    with Store.default(say) as store:
+        extraction = extract(dataset.read, dataset.files, dataset.hashes, compiled, store, progress)
+        _check_decodable(dataset, extraction)
+    failures = extraction.failures
+    return dataset.leave_out(list(failures), "undecodable", list(failures.values())), extraction.table
+
+
+def _check_decodable(dataset: Dataset, extraction: Extraction) -> None:
+    failures = extraction.failures
+    broken = len(failures) + sum(entry.kind == "undecodable" for entry in dataset.left_out)
+    total = len(dataset) + len(dataset.left_out)
+    if 2 * broken > total:
+        example = next(iter(failures.values()), "empty files")
+        raise DataError(f"{dataset.name}: {broken} of {total} images can't be decoded, for example {example}")
+
+
+def _examples(
+    dataset: Dataset, table: FeatureTable, columns: dict[str, slice], protocol: Protocol, seed: int
+) -> Examples:
+    """The development rows with the folds that judge them; the rows of the test split are left behind here."""
+    places = np.flatnonzero(dataset.splits != "test")
+    development = dataset.select(places)
+    if protocol.selection == "val":
+        held = dataset.splits[places] == "val"
+        pairs = [(np.flatnonzero(~held), np.flatnonzero(held))]
+    else:
+        pairs = folds(development.targets, development.groups, FOLDS, seed)
+    if not any(len(held) for _, held in pairs):
+        raise DataError(f"{dataset.name}: too few images to hold any out for judging; label at least two a class")
+    task = TASKS[dataset.task]
+    targets, groups = development.targets, development.groups
+    return Examples(table, places, columns, targets, len(dataset.classes), groups, tuple(pairs), task)
+
+
+def _model(
+    compiled: CompiledTrunk,
+    dataset: Dataset,
+    fitted: Fitted,
+    novelty: NoveltyReference,
+    validation: Judged,
+    options: Options,
+) -> SavedModel:
+    """Everything that goes into the artifact."""
+    task, backbone = TASKS[dataset.task], compiled.trunk.backbone
+    confidence = task.confidence(validation.probabilities, fitted.thresholds)
+    correct = task.correct(validation.targets, validation.probabilities, fitted.thresholds)
+    record = ModelRecord(
+        format=FORMAT,
+        headstart=importlib.metadata.version("headstart"),
+        task=dataset.task,
+        strategy=fitted.strategy.name,
+        metric=options.metric,
+        backbone=backbone.name,
+        weights_sha256=backbone.weights_sha256,
+        licence=backbone.licence,
+        preprocessing=backbone.preprocessing,
+        stages=len(backbone.stages),
+        cut=compiled.trunk.stop,
+        outputs=outputs_of(fitted.strategy, compiled.trunk.columns),
+        classes=dataset.classes,
+        temperature=fitted.temperature,
+        thresholds=None if fitted.thresholds is None else tuple(map(float, fitted.thresholds)),
+        abstain=fit_abstain(confidence, correct, ABSTAIN_ERROR),
+        novelty_threshold=novelty.threshold,
+        engine=compiled.identity,
+        versions={name: importlib.metadata.version(name) for name in ("numpy", "openvino", "pillow", "scipy")},
+        seed=options.seed,
+    )
+    return SavedModel(record, fitted.head, novelty, Evidence(confidence, correct))
+
+
+def _metrics(
+    record: ModelRecord,
+    dataset: Dataset,
+    validation: Judged,
+    tested: Judged,
+    protocol: Protocol,
+    options: Options,
+) -> dict[str, Any]:
+    """``metrics.json``, but for the seconds."""
+    task = TASKS[dataset.task]
+    return {
+        "schema": 1,
+        "task": record.task,
+        "backbone": record.backbone,
+        "licence": record.licence,
+        "strategy": record.strategy,
+        "cut": record.cut,
+        "stages": record.stages,
+        "metric": record.metric,
+        "engine": record.engine,
+        "classes": record.classes,
+        "protocol": protocol,
+        "splits": {
+            judged.split: judged.scores(task, dataset.classes, options.seed) for judged in (validation, tested)
+        },
+        "baselines": baseline_scores(tested, task, options.metric),
+        "temperature": record.temperature,
+        "abstain": record.abstain,
+        "novelty_threshold": record.novelty_threshold,
+        "left_out": len(dataset.left_out),
+    }
