@@ -7,7 +7,6 @@ are first used, so that ``import headstart`` costs nothing and never imports PyT
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from headstart.workflow import Options as Options
     from headstart.workflow import fit as fit
 
-__version__ = importlib.metadata.version("headstart")
+__version__ = "0.1.0"
 
 _HOMES = {
     "Dataset": ("headstart.data", "Dataset"),

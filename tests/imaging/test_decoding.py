@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 
 from headstart.errors import ImageError, MissingExtraError
 from headstart.imaging import MAX_PIXELS, Preprocessing, decode, load_view
+from headstart.imaging.facts import ImageFacts, image_facts
 from headstart.records import from_json, to_json
 
 RED, GREEN, BLUE, GREY = (200, 30, 30), (30, 200, 30), (30, 30, 200), (120, 120, 120)
@@ -295,18 +296,26 @@ HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 64
 
 
 def test_heic_without_its_reader_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(MissingExtraError, match=r'1\.heic.*pip install "headstart\[heic\]"'):
         decode(HEIC, "1.heic")
 
 
-def test_heic_with_its_reader_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    reader = ModuleType("pillow_heif")
-    reader.register_heif_opener = lambda: Image.register_open("HEIF", lambda *_: scene(), None)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "pillow_heif", reader)
+def test_heic_goes_to_its_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = ModuleType("pi_heif")
+    reader.register_heif_opener = lambda: Image.register_open("HEIF", lambda *_: scene())  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pi_heif", reader)
     monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
     monkeypatch.setattr(Image, "ID", list(Image.ID))
     assert np.array_equal(decode(HEIC, "1.heic"), np.asarray(scene()))
+
+
+def test_facts_are_those_of_the_file() -> None:
+    assert image_facts(oriented(scene(96, 64), 6, "JPEG"), "a") == ImageFacts("JPEG", "RGB", 64, 96, 6)
+    assert image_facts(saved(scene().convert("L"), "PNG"), "a") == ImageFacts("PNG", "L", 96, 64, 1)
+    with pytest.raises(ImageError, match=r"cats/1\.jpg"):
+        image_facts(saved(smooth(200, 200), "JPEG")[:1500], "cats/1.jpg")
 
 
 def test_preprocessing_is_a_record() -> None:

@@ -39,7 +39,9 @@ def test_equal_pixels_give_equal_bytes() -> None:
     assert encode(COLOUR) == encode(Image.fromarray(COLOUR)) == encode(COLOUR / 255)
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr", "HSV", "I", "F"])
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr", "HSV", "I", "F"]
+)
 def test_pillow_images_of_every_mode_are_taken(mode: str) -> None:
     rgba = Image.fromarray(COLOUR).convert("RGBA")
     intermediate = {"La": "LA", "PA": "P"}.get(mode, "RGBA" if mode == "RGBa" else "RGB")

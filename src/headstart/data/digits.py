@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from headstart.files import cache_root, clear_storage_errors, replacing
-from headstart.imaging import encode
 
 
 def digits_folder() -> Path:
@@ -29,5 +29,5 @@ def digits_folder() -> Path:
         for digit in range(10):
             (temporary / str(digit)).mkdir(parents=True)
         for number, (image, digit) in enumerate(zip(pixels, digits.target, strict=True)):
-            (temporary / str(digit) / f"{number:04d}.png").write_bytes(encode(image))
+            Image.fromarray(image).save(temporary / str(digit) / f"{number:04d}.png")
     return folder

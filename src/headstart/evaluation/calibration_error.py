@@ -56,7 +56,8 @@ def bin_claims(confidence: FloatArray, true: BoolArray) -> CalibrationBins:
     cell = np.repeat(np.arange(rows), claims) * bins + index
 
     def per_row(values: npt.NDArray[np.float64 | np.bool_]) -> FloatArray:
-        return np.bincount(cell, weights=values.ravel(), minlength=rows * bins).reshape(rows, bins)
+        sums = np.bincount(cell, weights=values.ravel(), minlength=rows * bins)
+        return sums.astype(np.float64, copy=False).reshape(rows, bins)
 
     return CalibrationBins(per_row(np.ones_like(confidence)), per_row(confidence), per_row(true))
 

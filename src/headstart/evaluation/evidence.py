@@ -42,11 +42,11 @@ class ClassEvidence:
 
     @cached_property
     def decided(self) -> IntArray:
-        return self.probabilities.argmax(axis=1)
+        return np.argmax(self.probabilities, axis=1)
 
     @cached_property
     def correct(self) -> BoolArray:
-        return self.truth == self.decided
+        return np.equal(self.truth, self.decided)
 
     @cached_property
     def log_loss(self) -> FloatArray:
@@ -92,7 +92,7 @@ class LabelEvidence:
     @cached_property
     def correct(self) -> BoolArray:
         """Which rows have all labels right."""
-        return (self.truth == self.decided).all(axis=1)
+        return np.asarray((self.truth == self.decided).all(axis=1))
 
     @cached_property
     def log_loss(self) -> FloatArray:

@@ -41,8 +41,8 @@ def wilson(successes: float, n: float, level: float = 0.95) -> Interval:
     centre = share + z * z / (2 * n)
     spread = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
-    low = 0.0 if successes <= 0 else max(0.0, (centre - spread) / scale)
-    high = 1.0 if successes >= n else min(1.0, (centre + spread) / scale)
+    low = 0.0 if successes <= 0 else max(0.0, float(centre - spread) / scale)
+    high = 1.0 if successes >= n else min(1.0, float(centre + spread) / scale)
     return low, high
 
 

@@ -15,7 +15,6 @@ from headstart.errors import DataError, OptionError
 from headstart.evaluation.calibration_error import expected_calibration_error
 from headstart.evaluation.evidence import ClassEvidence, LabelEvidence, Task, Weighing, gather_evidence
 from headstart.evaluation.intervals import (
-    Interval,
     bootstrap_weights,
     percentile_interval,
     resampling_units,
@@ -200,7 +199,7 @@ def _resample(
     done = 0
     for weights in bootstrap_weights(n, groups, counted, seed):
         weighing = Weighing(evidence, weights)
-        wanted = counting | _RANKING if done < ranked else counting
+        wanted = {**counting, **_RANKING} if done < ranked else counting
         for name, compute in wanted.items():
             chunks[name].append(compute(weighing))
         done += len(weights)

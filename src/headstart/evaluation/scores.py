@@ -27,7 +27,8 @@ def unit_weights(n: int) -> FloatArray:
 def ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
     """``numerator / denominator``, broadcast, and NaN where the denominator is zero."""
     shape = np.broadcast_shapes(numerator.shape, denominator.shape)
-    return np.divide(numerator, denominator, out=np.full(shape, np.nan), where=denominator != 0)
+    quotient: FloatArray = np.divide(numerator, denominator, out=np.full(shape, np.nan), where=denominator != 0)
+    return quotient
 
 
 def row_mean(values: npt.NDArray[np.float64 | np.bool_], weights: FloatArray) -> FloatArray:
@@ -71,18 +72,18 @@ def row_brier(truth: IntArray, probabilities: FloatArray) -> FloatArray:
     This is the original form (Brier 1950), summed over classes: for two classes it is twice the binary one.
     """
     chosen = probabilities[np.arange(len(truth)), truth]
-    return (probabilities**2).sum(axis=1) - 2 * chosen + 1
+    return np.asarray((probabilities**2).sum(axis=1) - 2 * chosen + 1)
 
 
 def row_label_log_loss(truth: BoolArray, probabilities: FloatArray) -> FloatArray:
     """The binary log-loss of each row in nats, shape (n,), averaged over its labels; clipped as single-label's is."""
     chosen = np.where(truth, probabilities, 1 - probabilities)
-    return -np.log(np.clip(chosen, _EPSILON, 1 - _EPSILON)).mean(axis=1)
+    return np.asarray(-np.log(np.clip(chosen, _EPSILON, 1 - _EPSILON)).mean(axis=1))
 
 
 def row_label_brier(truth: BoolArray, probabilities: FloatArray) -> FloatArray:
     """The squared error of each row's probabilities, shape (n,), in [0, 1], averaged over its labels."""
-    return ((probabilities - truth) ** 2).mean(axis=1)
+    return np.asarray(((probabilities - truth) ** 2).mean(axis=1))
 
 
 @dataclass(frozen=True)

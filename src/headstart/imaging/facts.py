@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from headstart.imaging.decoding import MAX_PIXELS, decoding_errors, identify
-from headstart.errors import ImageError
-
-_ORIENTATION = 0x0112
+from headstart.imaging.decoding import decoding_errors, identify
+from headstart.imaging.modes import orientation
 
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """Format and mode in Pillow's words (``JPEG``, ``RGB``), size in pixels as stored, and EXIF orientation (1 to 8)."""
+    """Format and mode in Pillow's words (``JPEG``, ``RGB``), size in pixels, and EXIF orientation (1 is upright).
+
+    Size and orientation are as stored, save for TIFF, whose reader turns the image itself.
+    """
 
     format: str
     mode: str
@@ -31,10 +32,7 @@ def image_facts(data: bytes, name: str) -> ImageFacts:
     """
     with decoding_errors(name):
         image = identify(data, name)
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise ImageError(f"{name}: claims {width} x {height} pixels; shrink it")
-        facts = ImageFacts(image.format or "", image.mode, width, height, image.getexif().get(_ORIENTATION, 1))
+        mode, (width, height) = image.mode, image.size
         image.draft(None, (1, 1))  # a JPEG at an eighth: every byte is still read
         image.load()
-        return facts
+        return ImageFacts(image.format or "", mode, width, height, orientation(image))

@@ -35,7 +35,7 @@ def upright(image: Image.Image, box: Box) -> tuple[Image.Image, Box]:
 
     An orientation that can't be read or is none of 1 to 8 leaves the image as it is.
     """
-    turn = _TURNS.get(_orientation(image))
+    turn = _TURNS.get(orientation(image))
     if turn is None:
         return image, box
     turned = image.transpose(turn.method)
@@ -49,12 +49,13 @@ def upright(image: Image.Image, box: Box) -> tuple[Image.Image, Box]:
     return turned, (left, top, right, bottom)
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 if there is none that can be read."""
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # a broken EXIF block fails in many ways, and none makes the pixels unreadable
         return 1
-    return value if isinstance(value, int) else 1
+    return value if isinstance(value, int) and value in range(1, 9) else 1
 
 
 def eight_bit(image: Image.Image) -> Image.Image:

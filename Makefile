@@ -1,0 +1,54 @@
+# Everything a developer runs. Needs python3.11 (or newer), make and a package index.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: help demo test soak check bench core full clean
+
+help:
+	@echo "make demo   install the core into .venv and fit a first model"
+	@echo "make test   install everything the tests need and run them"
+	@echo "make check  formatter, linter, types and the order of the rooms"
+	@echo "make bench  measure the main job against plain references"
+	@echo "make soak   the long tests: kill storms, growth"
+
+demo: core
+	$(BIN)/headstart demo
+
+test: full
+	$(BIN)/python -m pytest
+
+soak: full
+	$(BIN)/python -m pytest -m soak
+
+check: $(VENV)/.check
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict src
+	$(BIN)/lint-imports
+
+bench: full
+	$(BIN)/python bench/main_job.py
+
+core: $(VENV)/.core
+full: $(VENV)/.full
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# The package itself is installed in editable mode, so that the sources here are what runs.
+$(VENV)/.core: pyproject.toml | $(VENV)/bin/python
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/.check: pyproject.toml | $(VENV)/.core
+	$(PIP) "import-linter>=2.1" "mypy>=1.14" "ruff>=0.9"
+	touch $@
+
+$(VENV)/.full: pyproject.toml | $(VENV)/.core
+	$(PIP) --editable ".[train,more-weights,heic]" "hypothesis>=6.120" "pandas>=2.2" "psutil>=6.1" "pytest>=8.3"
+	touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
