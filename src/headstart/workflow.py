@@ -142,7 +142,9 @@ def fit(
             fitted = refit_best(climbed, examples)
         with clock.section("evaluate"):
             grouped = dataset.has_groups
-            novelty = fit_novelty(examples.features(TOP), examples.targets, examples.groups, seed=options.seed)
+            novelty = fit_novelty(
+                examples.features(TOP), examples.encoded, groups=examples.groups, seed=options.seed
+            )
             validation = judge_validation(climbed, examples, grouped=grouped, given=protocol.selection == "val")
             if protocol.test == "nested":
                 tested = judge_nested(
@@ -242,6 +244,8 @@ def _model(
         thresholds=None if fitted.thresholds is None else tuple(map(float, fitted.thresholds)),
         abstain=fit_abstain(confidence, correct, ABSTAIN_ERROR),
         novelty_threshold=novelty.threshold,
+        novelty_neighbour=novelty.neighbour,
+        novelty_quantile=novelty.quantile,
         engine=compiled.identity,
         versions={name: importlib.metadata.version(name) for name in ("numpy", "openvino", "pillow", "scipy")},
         seed=options.seed,

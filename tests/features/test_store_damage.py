@@ -46,7 +46,7 @@ def complete(store: Store, hashes: Sequence[str]) -> int:
 HASHES = hashes_of(*range(40))
 
 
-@pytest.fixture()
+@pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A store of 40 rows in five segments."""
     monkeypatch.setattr(_writer, "SEGMENT_ROWS", 8)

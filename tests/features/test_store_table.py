@@ -47,7 +47,7 @@ def test_array_has_the_dtype_asked_for() -> None:
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int64])
 def test_a_table_from_an_array_gives_its_rows(dtype: type) -> None:
-    rows = np.arange(20).reshape(5, 4).astype(dtype)
+    rows: np.ndarray = np.arange(20).reshape(5, 4).astype(dtype)
     table = FeatureTable.from_array(rows)
     np.testing.assert_array_equal(table.array(), rows)
     np.testing.assert_array_equal(table.rows([4, 1]), rows[[4, 1]])

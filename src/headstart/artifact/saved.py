@@ -39,8 +39,9 @@ class ModelRecord:
         One a class, for multi-label models: a label is predicted where its probability reaches it.
     abstain:
         Where to abstain for a wished error rate, if any threshold bounds it.
-    novelty_threshold:
-        Images with a higher novelty score are likely none of the classes.
+    novelty_threshold, novelty_neighbour, novelty_quantile:
+        Images with a higher novelty score are likely none of the classes; see
+        :class:`headstart.training.novelty.NoveltyReference`.
     engine:
         What computed the features that the head was fitted on.
     tensors_sha256:
@@ -64,6 +65,8 @@ class ModelRecord:
     thresholds: tuple[float, ...] | None
     abstain: AbstainRule | None
     novelty_threshold: float
+    novelty_neighbour: int
+    novelty_quantile: float
     engine: EngineIdentity
     versions: dict[str, str]
     seed: int
@@ -134,7 +137,9 @@ def read_model(folder: Path) -> SavedModel:
     tensors = _read_tensors(folder / _TENSORS, record.tensors_sha256)
     try:
         head = LinearModel(tensors["head.weights"], tensors["head.bias"], _kind(record.task))
-        novelty = NoveltyReference(features=tensors["novelty.features"], threshold=record.novelty_threshold)
+        novelty = NoveltyReference(
+            tensors["novelty.features"], record.novelty_threshold, record.novelty_neighbour, record.novelty_quantile
+        )
         evidence = Evidence(tensors["evidence.confidence"], tensors["evidence.correct"])
     except KeyError as error:
         raise ArtifactError(f"{folder}: the tensor {error} is missing; save the model again") from error

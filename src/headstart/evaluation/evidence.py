@@ -42,7 +42,7 @@ class ClassEvidence:
 
     @cached_property
     def decided(self) -> IntArray:
-        return np.argmax(self.probabilities, axis=1)
+        return np.asarray(self.probabilities.argmax(axis=1))
 
     @cached_property
     def correct(self) -> BoolArray:

@@ -159,9 +159,12 @@ class Index:
         address = f"{self._path.absolute().as_uri()}?mode=rw"  # a plain path would make the file where it is absent
         with contextlib.closing(sqlite3.connect(address, _PATIENCE, isolation_level=None, uri=True)) as connection:
             # In WAL mode this can't damage the file; a power cut may cost the last rows, which are missing then.
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute("PRAGMA temp_store = MEMORY")
-            return operation(connection)
+            try:
+                connection.execute("PRAGMA synchronous = NORMAL")
+                connection.execute("PRAGMA temp_store = MEMORY")
+                return operation(connection)
+            except UnicodeDecodeError as error:  # a message that quotes the damaged part
+                raise sqlite3.DatabaseError("damaged text") from error
 
     def _renew(self, inode: int | None, damage: sqlite3.Error | None) -> None:
         """Put an empty index in the place of an absent or damaged one, unless another process was faster."""
@@ -232,13 +235,9 @@ def _strange_values_as_damage() -> Iterator[None]:
 
 
 def _find(connection: sqlite3.Connection, context: str, hashes: NDArray[np.uint8]) -> Found:
-    connection.execute("CREATE TEMP TABLE wanted (number INTEGER PRIMARY KEY, hash BLOB)")
     connection.execute("BEGIN")
-    connection.executemany("INSERT INTO wanted VALUES (?, ?)", enumerate(map(bytes, hashes)))
-    located = connection.execute(_FIND_ROWS, (context,)).fetchall()
+    asked, ids, position = _located(connection, context, hashes)
     connection.execute("COMMIT")
-    with _strange_values_as_damage():
-        asked, ids, position = np.array(located, dtype=np.int64).reshape(-1, 3).T
     known, segment = np.unique(ids, return_inverse=True)
     query = f"SELECT {_ENTRY} FROM segments WHERE id = ?"
     entries = tuple(_entry(connection.execute(query, (int(number),)).fetchone()) for number in known)
@@ -248,6 +247,15 @@ def _find(connection: sqlite3.Connection, context: str, hashes: NDArray[np.uint8
         connection.executemany("UPDATE segments SET used = ? WHERE id = ?", ((now, int(number)) for number in known))
         connection.execute("COMMIT")
     return Found(entries, asked, segment.astype(np.int64), position)
+
+
+def _located(connection: sqlite3.Connection, context: str, hashes: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """(3, found) int64: which hash, its segment's id, and the position there."""
+    connection.execute("CREATE TEMP TABLE wanted (number INTEGER PRIMARY KEY, hash BLOB)")
+    connection.executemany("INSERT INTO wanted VALUES (?, ?)", enumerate(map(bytes, hashes)))
+    found = connection.execute(_FIND_ROWS, (context,)).fetchall()
+    with _strange_values_as_damage():
+        return np.array(found, dtype=np.int64).reshape(-1, 3).T
 
 
 def _entry(row: tuple[str, int, int, int, int, int]) -> SegmentEntry:
@@ -271,9 +279,12 @@ def _add(connection: sqlite3.Connection, context: str, hashes: NDArray[np.uint8]
     columns = f"INSERT INTO segments ({_ENTRY}, context, used) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
     segment = connection.execute(columns, (*values, owner, time.time_ns())).lastrowid
     connection.executemany(_ADD_ROW, ((owner, bytes(key), segment, at) for at, key in enumerate(hashes)))
-    listed = connection.execute("SELECT 1 FROM rows WHERE segment = ? LIMIT 1", (segment,)).fetchone()
+    asked, ids, _ = _located(connection, context, hashes)
+    if len(asked) != len(hashes):  # a damage that SQLite itself doesn't see; unnoticed, it would stay for ever
+        raise sqlite3.DatabaseError("rows can't be found after they were added")
+    listed = bool((ids == segment).any())
     connection.execute("COMMIT" if listed else "ROLLBACK")
-    return bool(listed)
+    return listed
 
 
 def _drop(connection: sqlite3.Connection, names: Sequence[str]) -> int:

@@ -9,7 +9,7 @@ import io
 import mmap
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -114,6 +114,20 @@ def map_segment(path: Path, entry: SegmentEntry) -> Segment:
     hashes = np.frombuffer(mapped, np.uint8, entry.rows * HASH_BYTES, start - entry.rows * HASH_BYTES)
     rows = np.frombuffer(mapped, f"<f{entry.itemsize}", values, start)
     return Segment(hashes.reshape(entry.rows, HASH_BYTES), rows.reshape(entry.rows, entry.width))
+
+
+def search_segments(
+    segments: Sequence[Segment], hashes: NDArray[np.uint8]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Look ``hashes`` (n, 32) up in mapped segments: which are there, in which segment, at which position."""
+    there = np.concatenate([segment.hashes for segment in segments]).view(f"S{HASH_BYTES}").ravel()
+    wanted = np.ascontiguousarray(hashes).view(f"S{HASH_BYTES}").ravel()
+    order = np.argsort(there)
+    nearest = order[np.minimum(np.searchsorted(there, wanted, sorter=order), len(there) - 1)]
+    found = np.flatnonzero(there[nearest] == wanted)
+    starts = np.cumsum([0, *(len(segment.hashes) for segment in segments)])
+    segment = np.searchsorted(starts, nearest[found], side="right") - 1
+    return found, segment, nearest[found] - starts[segment]
 
 
 def is_mapped(path: Path) -> bool:

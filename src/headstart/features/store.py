@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from headstart.features._segments import (
     SegmentEntry,
     is_mapped,
     map_segment,
+    search_segments,
     verify_segment,
     write_segment,
 )
@@ -68,8 +70,8 @@ class Store:
     """Rows of features, keyed by a context and the SHA-256 of an image's bytes.
 
     Safe for many processes at once and for a kill at any moment. A row is there whole or missing: damaged files are
-    dropped, said once, and count as missing. Segments that this store has read or written stay until it is closed,
-    whatever the limit, so that what :meth:`missing` didn't list can't disappear before :meth:`table` is called.
+    dropped, said once, and count as missing. What this store has found or written it can give until it is closed,
+    whatever the limit and whatever happens to the files: they stay mapped.
 
     Parameters
     ----------
@@ -86,7 +88,7 @@ class Store:
         self._limit_bytes = limit_bytes
         self._say = say or logging.getLogger("headstart").warning
         self._index = Index(self._root, self._say)
-        self._mapped: dict[str, Segment] = {}
+        self._mapped: defaultdict[str, dict[str, Segment]] = defaultdict(dict)  # by context and name
         self._swept = False
 
     @classmethod
@@ -205,19 +207,26 @@ class Store:
             block[asked], position[asked] = len(blocks), where
             blocks.append(segment.rows)
         if damaged:
-            self._drop(damaged)
+            self._drop(key, damaged)
+        lost = np.flatnonzero(block < 0)
+        mapped = list(self._mapped[key].values())
+        if lost.size and mapped:  # what others have evicted or cleared since this store used it
+            at, number, where = search_segments(mapped, keys[lost])
+            block[lost[at]], position[lost[at]] = len(blocks) + number, where
+            blocks.extend(segment.rows for segment in mapped)
         return blocks, block, position
 
     def _open(self, key: str, entry: SegmentEntry) -> Segment:
-        if entry.name not in self._mapped:
+        mapped = self._mapped[key]
+        if entry.name not in mapped:
             path = self._path(key, entry.name)
             verify_segment(path, entry)
-            self._mapped[entry.name] = map_segment(path, entry)
-        return self._mapped[entry.name]
+            mapped[entry.name] = map_segment(path, entry)
+        return mapped[entry.name]
 
-    def _drop(self, damaged: Sequence[tuple[Path, str]]) -> None:
+    def _drop(self, key: str, damaged: Sequence[tuple[Path, str]]) -> None:
         for path, _ in damaged:
-            self._mapped.pop(path.stem, None)
+            self._mapped[key].pop(path.stem, None)
         rows = self._index.drop([path.stem for path, _ in damaged])
         with clear_storage_errors(self._root):
             for path, _ in damaged:
@@ -235,21 +244,17 @@ class Store:
             if not description.exists():
                 write_atomic(description, to_json(context))
             entry = write_segment(path, hashes, rows)
-            self._mapped[entry.name] = map_segment(path, entry)
+            self._mapped[key][entry.name] = map_segment(path, entry)
             return entry
 
         try:
             listed = self._index.add(key, hashes, write)
         except StorageError:
-            self._forget(path)
+            path.unlink(missing_ok=True)
             raise
         if not listed:
-            self._forget(path)
+            path.unlink()
         self._evict()
-
-    def _forget(self, path: Path) -> None:
-        self._mapped.pop(path.stem, None)
-        path.unlink(missing_ok=True)
 
     def _evict(self) -> None:
         evicted = self._index.evict(self._limit_bytes, lambda key, name: is_mapped(self._path(key, name)))

@@ -14,7 +14,7 @@ from headstart.evaluation.calibration import probabilities
 from headstart.evaluation.metrics import evaluate, score
 from headstart.planning.ladder import Climbed, climb
 from headstart.tasks import Task
-from headstart.training.baselines import knn_probabilities, majority_probabilities, prototypes
+from headstart.training.baselines import fit_knearest, fit_prototype, majority
 from headstart.training.calibrate import Floats
 from headstart.training.examples import Examples, Ints, features_of
 from headstart.training.linear import LinearModel
@@ -161,9 +161,9 @@ def _baselines(examples: Examples, places: Ints) -> dict[str, Floats]:
     seen, encoded, kind = examples.features(TOP), examples.encoded, examples.task.kind
     rows = features_of(examples.table, places, examples.columns, TOP)
     return {
-        "majority": majority_probabilities(encoded, len(places)),
-        "knn": knn_probabilities(seen, encoded, rows, list(examples.folds), kind=kind),
-        "prototype": probabilities(prototypes(seen, encoded, kind=kind).logits(rows), 1.0, kind),
+        "majority": majority(encoded, len(places), kind),
+        "knn": fit_knearest(seen, encoded, examples.folds, kind=kind).probabilities(rows),
+        "prototype": probabilities(fit_prototype(seen, encoded, kind=kind).logits(rows), 1.0, kind),
     }
 
 

@@ -28,7 +28,7 @@ class Rung:
     log_loss:
         Mean negative log-likelihood of the same rows, in nats.
     gain_ci95:
-        95 % interval of the log-loss that it saves a row against the best before it; empty for the first.
+        95 % interval of the log-loss that it saves a row against the best before it; ``None`` for the first.
     """
 
     strategy: str
@@ -36,7 +36,7 @@ class Rung:
     seconds: float
     score: float
     log_loss: float
-    gain_ci95: tuple[float, ...]
+    gain_ci95: tuple[float, float] | None
     decision: Literal["kept", "dropped"]
     reason: str
 
@@ -91,7 +91,7 @@ def climb(strategies: Sequence[Strategy], examples: Examples, *, metric: str, cu
         calibration = calibrate(learned.logits[judged], truth, groups, examples.task, seed)
         value = score(metric, examples.task.name, truth, calibration.probabilities, calibration.thresholds)
         losses = _losses(examples, truth, calibration.probabilities)
-        kept, gain, reason = True, (), "the first rung"
+        kept, gain, reason = True, None, "the first rung"
         if best is not None:
             difference = paired_difference(best[3], losses, groups, seed=seed)
             gain = difference.ci95

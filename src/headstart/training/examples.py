@@ -80,4 +80,6 @@ def features_of(
     contiguous = sum(columns[name].stop - columns[name].start for name in outputs) == last.stop - first.start
     if contiguous:
         return table.rows(places, slice(first.start, last.stop)).astype(np.float32, copy=False)
-    return np.concatenate([table.rows(places, columns[name]) for name in outputs], axis=1).astype(np.float32, copy=False)
+    return np.concatenate([table.rows(places, columns[name]) for name in outputs], axis=1).astype(
+        np.float32, copy=False
+    )

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from headstart.training.baselines import prototypes
+from headstart.training.baselines import fit_prototype
 from headstart.training.examples import Examples
 from headstart.training.linear import LinearModel
 from headstart.training.probe import balanced_weights, choose, fit
@@ -84,7 +84,7 @@ def learn(strategy: Strategy, examples: Examples) -> Learned:
         return Learned(strategy, choice.penalty, choice.oof_logits)
     logits = np.full(encoded.shape, np.nan)
     for seen, held in examples.folds:
-        logits[held] = prototypes(rows[seen], encoded[seen], kind=examples.task.kind).logits(rows[held])
+        logits[held] = fit_prototype(rows[seen], encoded[seen], kind=examples.task.kind).logits(rows[held])
     return Learned(strategy, None, logits)
 
 
@@ -93,7 +93,7 @@ def refit(learned: Learned, examples: Examples) -> LinearModel:
     strategy, encoded = learned.strategy, examples.encoded
     rows = examples.features(outputs_of(strategy, examples.columns))
     if learned.penalty is None:
-        return prototypes(rows, encoded, kind=examples.task.kind)
+        return fit_prototype(rows, encoded, kind=examples.task.kind)
     weights = _weights(strategy, encoded)
     return fit(rows, encoded, learned.penalty, kind=examples.task.kind, row_weights=weights)
 

@@ -1,0 +1,105 @@
+"""Which files lie below a folder: symbolic links followed, hidden files ignored, circles of links ended."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+from headstart.errors import DataError
+from headstart.imaging import IMAGE_SUFFIXES
+
+# No data set has so many; links that point at each other in many ways do.
+MAX_FOLDERS = 1_000_000
+
+
+def list_images(source: str | Path) -> list[Path]:
+    """The images below a folder, at any depth, sorted; or the one file that ``source`` is, whatever its suffix.
+
+    A file is taken for an image by its suffix, in any case (``headstart.imaging.IMAGE_SUFFIXES``). Hidden files and
+    folders are ignored.
+
+    Raises
+    ------
+    DataError
+        If there is nothing at ``source``.
+    """
+    source = Path(source)
+    if source.is_file():
+        return [source]
+    if not source.is_dir():
+        raise DataError(f"{source}: no such file or folder")
+    return [source / name for name in files_below(source) if is_image(name)]
+
+
+def is_image(name: str) -> bool:
+    """Whether a file's suffix is that of an image."""
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a part of the path starts with a dot, or is the folder where macOS keeps its own data in a zip."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+
+
+def files_below(folder: Path) -> list[str]:
+    """Names of all files below ``folder``, relative to it, with ``/`` between the parts, sorted by their parts.
+
+    Links to files and folders are followed, but never into a folder that the path already runs through. Links that
+    lead nowhere are listed like files, so that they can be named; devices and pipes are not.
+
+    Raises
+    ------
+    DataError
+        If there are more than ``MAX_FOLDERS`` folders, each path through links counted, or a folder can't be read.
+    """
+    names: list[str] = []
+    waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
+    entered = 0
+    while waiting:
+        prefix, above = waiting.pop()
+        identity = _identity(folder / prefix)
+        if identity in above:
+            continue
+        entered += 1
+        if entered > MAX_FOLDERS:
+            raise DataError(f"{folder}: more than {MAX_FOLDERS} folders; do links in it point at each other?")
+        for entry in _entries(folder / prefix):
+            name = prefix + entry.name
+            if _is_folder(entry):
+                waiting.append((name + "/", above | {identity}))
+            elif _is_file(entry):
+                names.append(name)
+    return by_parts(names)
+
+
+def by_parts(names: Iterable[str]) -> list[str]:
+    """Sort paths folder by folder, so that a folder's files stay together."""
+    return sorted(names, key=lambda name: name.split("/"))
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            yield from (entry for entry in entries if not is_hidden(entry.name))
+    except OSError as error:
+        raise DataError(f"{folder}: can't be read ({error.strerror})") from error
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))  # noqa: PTH110: not a Path
+    except OSError:  # a link to itself
+        return True
