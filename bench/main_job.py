@@ -89,7 +89,16 @@ def process(options: argparse.Namespace) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as scratch:
             env = {**os.environ, "HEADSTART_CACHE": f"{scratch}/cache"}
             for kind in ("headstart_first", "headstart_second"):
-                command = [sys.executable, "-m", "headstart.cli", "fit", str(data), "--json", "--out", f"{scratch}/{kind}"]
+                command = [
+                    sys.executable,
+                    "-m",
+                    "headstart.cli",
+                    "fit",
+                    str(data),
+                    "--json",
+                    "--out",
+                    f"{scratch}/{kind}",
+                ]
                 started = time.perf_counter()
                 done = subprocess.run(command, env=env, check=True, capture_output=True, text=True)
                 seconds[kind].append(time.perf_counter() - started)
@@ -115,7 +124,10 @@ def growth(options: argparse.Namespace) -> list[dict[str, Any]]:
             listing.write_text(json.dumps(files))
             found = child("headstart", listing, Path(scratch) / f"cache-{size}")
             rows.append({"images": size, **found})
-            print(f"{size:6} images  {found['images_per_second']:7.1f} images/s  peak {found['peak_mb']:.0f} MB", flush=True)
+            print(
+                f"{size:6} images  {found['images_per_second']:7.1f} images/s  peak {found['peak_mb']:.0f} MB",
+                flush=True,
+            )
     return rows
 
 
@@ -232,6 +244,7 @@ def reference_network(backbone: Any) -> Any:
     """timm's network with the bundled weights, its classifier removed."""
     import timm
     import torch
+
     from headstart.backbones.bundled import BUNDLED
     from headstart.backbones.torch_timm import lite_key
 

@@ -31,7 +31,7 @@ _HOMES = {
     "load": ("headstart.data", "load"),
     "open": ("headstart.artifact.model", "open_model"),
 }
-__all__ = ["Dataset", "Model", "Options", "Prediction", "fit", "inspect", "load", "open"]  # noqa: F822
+__all__ = ["Dataset", "Model", "Options", "Prediction", "fit", "inspect", "load", "open"]
 
 
 def __getattr__(name: str) -> Any:

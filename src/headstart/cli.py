@@ -74,9 +74,7 @@ def fit(
     data: Data,
     out: Out = None,
     backbone: Backbone = DEFAULT_BACKBONE,
-    strategy: Annotated[
-        str, typer.Option(help="auto, prototype, linear_probe or linear_probe_all_stages.")
-    ] = "auto",
+    strategy: Annotated[str, typer.Option(help="auto, prototype, linear_probe or linear_probe_all_stages.")] = "auto",
     test: Annotated[
         str | None, typer.Option(metavar="FRACTION|SPLIT", help="Hold out this fraction, or test on this split.")
     ] = None,
@@ -107,8 +105,8 @@ def fit(
 def inspect(data: Data, root: Root = None, as_json: AsJson = False) -> None:
     """Say what a data set is: classes, splits, sizes, formats, and the files that can't be used."""
     from headstart import records
-    from headstart.reporting import terminal
     from headstart.auditing.inspection import inspect as look
+    from headstart.reporting import terminal
 
     found = look(data, root=root, progress=_progress())
     typer.echo(records.to_json(found), nl=False) if as_json else terminal.show_inspection(found)
@@ -128,8 +126,8 @@ def predict(
     import json
 
     from headstart import records
-    from headstart.reporting import terminal
     from headstart.artifact.model import open_model
+    from headstart.reporting import terminal
 
     model = open_model(run, engine=engine.value, say=_say)
     failed = 0
@@ -155,8 +153,8 @@ def evaluate(
 ) -> None:
     """Score a model on labelled images; where they have a test split, on that."""
     from headstart import records
-    from headstart.reporting import terminal
     from headstart.artifact.model import open_model
+    from headstart.reporting import terminal
 
     scores = open_model(run, engine=engine.value, say=_say).evaluate(data, root=root)
     typer.echo(records.to_json(scores), nl=False) if as_json else terminal.show_scores({"data": scores})
@@ -181,8 +179,8 @@ def embed(
 @app.command()
 def backbones() -> None:
     """List the backbones that can be used here."""
-    from headstart.reporting import terminal
     from headstart.backbones.catalogue import available
+    from headstart.reporting import terminal
 
     terminal.show_backbones(available())
 
@@ -190,8 +188,8 @@ def backbones() -> None:
 @app.command()
 def cache(clear: Annotated[bool, typer.Option("--clear", help="Remove everything in it.")] = False) -> None:
     """Show how large the cache of features and compiled graphs is, or clear it."""
-    from headstart.reporting import terminal
     from headstart.features.cache import clear_cache, describe_cache
+    from headstart.reporting import terminal
 
     if clear:
         typer.echo(f"removed {terminal.size(clear_cache(_say))}")

@@ -46,7 +46,9 @@ def clear_storage_errors(path: Path) -> Iterator[None]:
                 f"no room left to write {path}: free some space, or choose another place with --out or HEADSTART_CACHE"
             ) from error
         if error.errno in _NO_RIGHT:
-            raise StorageError(f"not allowed to write {path}: choose another place with --out or HEADSTART_CACHE") from error
+            raise StorageError(
+                f"not allowed to write {path}: choose another place with --out or HEADSTART_CACHE"
+            ) from error
         raise
 
 

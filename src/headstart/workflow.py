@@ -47,6 +47,8 @@ from headstart.training.strategies import STRATEGIES, outputs_of
 ABSTAIN_ERROR = 0.05
 FOLDS = 5
 
+_LOG = logging.getLogger("headstart")
+
 
 @dataclass(frozen=True)
 class Options:
@@ -98,7 +100,7 @@ def fit(
     *,
     out: str | Path | None = None,
     progress: Progress | None = None,
-    say: Say = logging.getLogger("headstart").warning,
+    say: Say = _LOG.warning,
 ) -> Run:
     """Adapt a pretrained backbone to ``source`` and keep the evidence.
 
@@ -131,25 +133,19 @@ def fit(
         with clock.section("compile"):
             compiled = compile_trunk(probe_trunk(backbone), engine=options.engine, say=say)
         with clock.section("features"):
-            dataset, table = _extract(dataset, compiled, progress, say)
+            dataset, table = extract_all(dataset, compiled, progress, say)
         with clock.section("train"):
             dataset, protocol = resolve(dataset, test=options.test, seed=options.seed)
-            examples = _examples(dataset, table, compiled.trunk.columns, protocol, options.seed)
+            examples = examples_of(dataset, table, compiled.trunk.columns, protocol, options.seed)
             strategies = candidates(options.strategy, examples, options.metric)
-            climbed = climb(
-                strategies, examples, metric=options.metric, cut=compiled.trunk.stop, seed=options.seed
-            )
+            climbed = climb(strategies, examples, metric=options.metric, cut=compiled.trunk.stop, seed=options.seed)
             fitted = refit_best(climbed, examples)
         with clock.section("evaluate"):
             grouped = dataset.has_groups
-            novelty = fit_novelty(
-                examples.features(TOP), examples.encoded, groups=examples.groups, seed=options.seed
-            )
+            novelty = fit_novelty(examples.features(TOP), examples.encoded, groups=examples.groups, seed=options.seed)
             validation = judge_validation(climbed, examples, grouped=grouped, given=protocol.selection == "val")
             if protocol.test == "nested":
-                tested = judge_nested(
-                    strategies, examples, metric=options.metric, seed=options.seed, grouped=grouped
-                )
+                tested = judge_nested(strategies, examples, metric=options.metric, seed=options.seed, grouped=grouped)
             else:
                 places = np.flatnonzero(dataset.splits == "test")
                 test = dataset.select(places)
@@ -176,9 +172,7 @@ def _request(source: Source, options: Options) -> dict[str, Any]:
     return {"source": where, **dataclasses.asdict(options)}
 
 
-def _extract(
-    dataset: Dataset, compiled: CompiledTrunk, progress: Progress, say: Say
-) -> tuple[Dataset, FeatureTable]:
+def extract_all(dataset: Dataset, compiled: CompiledTrunk, progress: Progress, say: Say) -> tuple[Dataset, FeatureTable]:
     """The features of all images that can be decoded, and the data set without the others."""
     with Store.default(say) as store:
         extraction = extract(dataset.read, dataset.files, dataset.hashes, compiled, store, progress)
@@ -196,7 +190,7 @@ def _check_decodable(dataset: Dataset, extraction: Extraction) -> None:
         raise DataError(f"{dataset.name}: {broken} of {total} images can't be decoded, for example {example}")
 
 
-def _examples(
+def examples_of(
     dataset: Dataset, table: FeatureTable, columns: dict[str, slice], protocol: Protocol, seed: int
 ) -> Examples:
     """The development rows with the folds that judge them; the rows of the test split are left behind here."""
@@ -275,9 +269,7 @@ def _metrics(
         "engine": record.engine,
         "classes": record.classes,
         "protocol": protocol,
-        "splits": {
-            judged.split: judged.scores(task, dataset.classes, options.seed) for judged in (validation, tested)
-        },
+        "splits": {judged.split: judged.scores(task, dataset.classes, options.seed) for judged in (validation, tested)},
         "baselines": baseline_scores(tested, task, options.metric),
         "temperature": record.temperature,
         "abstain": record.abstain,

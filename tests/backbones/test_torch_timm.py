@@ -36,7 +36,9 @@ def _folder(path: Path, architecture: str = "resnet10t", **config: Any) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("architecture", "stages"), [("resnet10t", 5), ("efficientnet_lite0", 9), ("vit_tiny_patch16_224", 1)])
+@pytest.mark.parametrize(
+    ("architecture", "stages"), [("resnet10t", 5), ("efficientnet_lite0", 9), ("vit_tiny_patch16_224", 1)]
+)
 def test_trunk_and_suffix_compose_to_the_network(tmp_path: Path, architecture: str, stages: int) -> None:
     side = 224 if architecture.startswith("vit") else 64
     folder = _folder(tmp_path / "m", architecture, pretrained_cfg={**SMALL, "input_size": [3, side, side]})
@@ -110,7 +112,9 @@ def test_wrong_and_partial_checkpoints_are_refused(tmp_path: Path) -> None:
         find_backbone(f"file/{folder}")
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"architecture": 3, "pretrained_cfg": {}}', '{"architecture": "nope", "pretrained_cfg": {}}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"architecture": 3, "pretrained_cfg": {}}', '{"architecture": "nope", "pretrained_cfg": {}}']
+)
 def test_a_bad_configuration_is_refused(tmp_path: Path, text: str) -> None:
     folder = _folder(tmp_path / "m")
     (folder / "config.json").write_text(text)

@@ -100,5 +100,3 @@ def headstart(tmp_path: Path, environment: dict[str, str]) -> Callable[..., Done
         return Done(done.returncode, done.stdout, done.stderr)
 
     return run
-
-

@@ -98,7 +98,12 @@ def test_equal_seeds_give_equal_metrics_also_two_at_once(
 def _kill_storm(digits: Path, tmp_path: Path, environment: dict[str, str], kills: int) -> None:
     command = [sys.executable, "-m", "headstart.cli", "fit", str(digits), "--json", "--out", "run"]
     wanted = {**environment, "HEADSTART_CACHE": str(tmp_path / "undisturbed")}
-    place: dict[str, Any] = {"cwd": tmp_path / "work", "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    place: dict[str, Any] = {
+        "cwd": tmp_path / "work",
+        "text": True,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+    }
     started = time.monotonic()
     reference = subprocess.run([*command[:-1], "reference"], env=wanted, check=True, **place).stdout
     duration = time.monotonic() - started

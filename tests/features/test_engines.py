@@ -70,13 +70,17 @@ def test_a_second_process_loads_the_cached_graph_and_gives_the_same(backbone: Bu
 
 @pytest.mark.real
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
-def test_a_damaged_graph_is_compiled_again_and_said_once(backbone: BundledBackbone, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_graph_is_compiled_again_and_said_once(
+    backbone: BundledBackbone, tmp_path: Path, damage: str
+) -> None:
     trunk = probe_trunk(backbone)
     rows = OpenVinoTrunk.compile(trunk, tmp_path, pytest.fail)(photographs(224)[:1])
     (blob,) = tmp_path.rglob("graph.blob")
     data = bytearray(blob.read_bytes())
     data[len(data) // 2] ^= 255
-    {"flip": lambda: blob.write_bytes(data), "cut": lambda: blob.write_bytes(data[:99]), "remove": blob.unlink}[damage]()
+    {"flip": lambda: blob.write_bytes(data), "cut": lambda: blob.write_bytes(data[:99]), "remove": blob.unlink}[
+        damage
+    ]()
     said: list[str] = []
     again = OpenVinoTrunk.compile(trunk, tmp_path, said.append)
     for _ in range(2):

@@ -40,7 +40,9 @@ def images() -> list[bytes]:
     return [encode(np.full((16, 16), 5 * i, np.uint8)) for i in range(23)]
 
 
-def _extract(images: list[bytes], compiled: MeanTrunk, root: Path) -> tuple[npt.NDArray[np.float32], dict[int, str], int]:
+def _extract(
+    images: list[bytes], compiled: MeanTrunk, root: Path
+) -> tuple[npt.NDArray[np.float32], dict[int, str], int]:
     names = [f"{i}.png" for i in range(len(images))]
     with Store(root, limit_bytes=10**9, say=pytest.fail) as store:
         found = extract(images.__getitem__, names, [sha256(x) for x in images], compiled, store, SilentProgress())
@@ -65,7 +67,9 @@ def test_new_images_cost_only_themselves(images: list[bytes], tmp_path: Path) ->
     assert compiled.images == 23
 
 
-def test_broken_images_are_listed_by_position_also_where_their_bytes_repeat(images: list[bytes], tmp_path: Path) -> None:
+def test_broken_images_are_listed_by_position_also_where_their_bytes_repeat(
+    images: list[bytes], tmp_path: Path
+) -> None:
     images[2] = images[7] = b"not an image"
     rows, failures, _ = _extract(images, MeanTrunk(), tmp_path)
     assert set(failures) == {2, 7}

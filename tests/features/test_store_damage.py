@@ -150,11 +150,10 @@ def test_a_damaged_index_is_started_anew_and_said_once(root: Path, damage: str) 
 
 
 def test_a_removed_index_and_a_removed_store_are_started_anew(root: Path) -> None:
-    store = Store(root, limit_bytes=ROOMY)
     (root / "v1" / "index.sqlite").unlink()
-    assert complete(store, HASHES) == 40
+    assert complete(Store(root, limit_bytes=ROOMY), HASHES) == 40
     (root / "v1").rename(root / "elsewhere")
-    assert complete(store, HASHES) == 40
+    assert complete(Store(root, limit_bytes=ROOMY), HASHES) == 40
 
 
 def spoil_index(root: Path, seed: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import sys
 import zlib
 from io import BytesIO
@@ -309,6 +310,27 @@ def test_heic_goes_to_its_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
     monkeypatch.setattr(Image, "ID", list(Image.ID))
     assert np.array_equal(decode(HEIC, "1.heic"), np.asarray(scene()))
+
+
+HALVES = (  # 32 x 16 pixels, the left half red, the right half blue
+    "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAXxtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAACJpbG9jAAAA"
+    "AERAAAEAAQAAAAABoAABAAAAAAAAALoAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABodmMxAAAAAA5waXRtAAAAAAABAAAA/GlwcnAAAADc"
+    "aXBjbwAAAHVodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNgAAEAGEABDAH//wNwAAADAJAAAAMAAAMAHroCQGEAAQApQgEBA3AAAAMAkAAAAwAA"
+    "AwAeoCCBBZbqrprm4CGgwIAAAAyAAAADAIRiAAEABkQBwXPBiQAAABNjb2xybmNseAABAA0ABoAAAAAUaXNwZQAAAAAAAABAAAAAQAAAAChjbGFw"
+    "AAAAIAAAAAEAAAAQAAAAAf///+AAAAAC////0AAAAAIAAAAQcGl4aQAAAAADCAgIAAAAGGlwbWEAAAAAAAAAAQABBYECAwWEAAAAwm1kYXQAAAC2"
+    "KAGvCchnsro5I1d//9i2f/8w/6H8Dt4rf/g4Q+/hVD//szT+U6/07tpE6JbILbD0Opm8R2/qnAkhkmB9aq4SVZqDPmJQmjA0Re++/CfAfJRaxYEo"
+    "/cxd796Awz+S6yUntLwcehUls/S0g85OegAdyhzbapm15WG9tFaG7JlbY6f30rkai5yA5qCicRGjthRBDqLoCC+OvnU22hL0NS0PENIFBr28ZJaR"
+    "Xag7j+AGWLcn+2Suc58="
+)
+
+
+def test_heic_is_decoded() -> None:
+    pytest.importorskip("pi_heif", reason="the extra heic is not installed")
+    pixels = decode(base64.b64decode(HALVES), "1.heic")
+    assert pixels.shape == (16, 32, 3)
+    assert_close([tuple(map(int, pixels[8, 4])), tuple(map(int, pixels[8, 28]))], [RED, BLUE], 10)
+    with pytest.raises(ImageError, match=r"1\.heic: can't be decoded"):
+        decode(base64.b64decode(HALVES)[:300], "1.heic")
 
 
 def test_facts_are_those_of_the_file() -> None:

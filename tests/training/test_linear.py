@@ -8,13 +8,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from headstart.errors import DataError
+from headstart.evaluation.calibration import probabilities
 from headstart.training.linear import (
     Floats,
     Kind,
     LinearModel,
     column_scale,
     fit_path,
-    probabilities,
     row_losses,
 )
 
@@ -56,7 +56,7 @@ def test_softmax_equals_scikit_learn(shape: tuple[int, int], classes: int, weigh
     for penalty, model in zip(penalties, path, strict=True):
         expected = reference(features, labels, penalty, queries, weights)
         assert model.converged
-        np.testing.assert_allclose(probabilities(model.logits(queries), "softmax"), expected, atol=1e-3)
+        np.testing.assert_allclose(probabilities(model.logits(queries), kind="softmax"), expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
@@ -67,7 +67,7 @@ def test_sigmoid_equals_independent_scikit_learn_fits(shape: tuple[int, int], we
     queries = make(shape, 3, seed=9)[0]
     weights = np.random.default_rng(2).uniform(0.2, 3, len(targets)) if weighted else np.ones(len(targets))
     (model,) = fit_path(features, targets, [0.05], kind="sigmoid", row_weights=weights if weighted else None)
-    chance = probabilities(model.logits(queries), "sigmoid")
+    chance = probabilities(model.logits(queries), kind="sigmoid")
     for label in range(3):
         expected = reference(features, targets[:, label], 0.05, queries, weights)[:, 1]
         np.testing.assert_allclose(chance[:, label], expected, atol=1e-3)
@@ -79,7 +79,7 @@ def test_the_gradient_of_the_stated_objective_vanishes(shape: tuple[int, int]) -
     targets, penalty = np.eye(3)[labels], 0.02
     (model,) = fit_path(features, targets, [penalty], kind="softmax", tolerance=1e-14)
     scale = column_scale(features)
-    residual = (probabilities(model.logits(features), "softmax") - targets) / len(features)
+    residual = (probabilities(model.logits(features), kind="softmax") - targets) / len(features)
     slopes = model.weights * scale.deviation[:, None]
     gradient = scale.standardise(features).T @ residual + penalty * slopes
     assert np.abs(gradient).max() < 1e-6
@@ -93,7 +93,7 @@ def test_float32_products_are_close_enough_to_compare_penalties(shape: tuple[int
     exact = fit_path(*arguments, kind="softmax")
     quick = fit_path(*arguments, kind="softmax", precision="float32", tolerance=1e-7)
     for one, other in zip(exact, quick, strict=True):
-        first, second = (probabilities(model.logits(features), "softmax") for model in (one, other))
+        first, second = (probabilities(model.logits(features), kind="softmax") for model in (one, other))
         np.testing.assert_allclose(first, second, atol=5e-3)
 
 
@@ -102,7 +102,7 @@ def test_a_warm_start_ends_where_a_cold_one_does() -> None:
     targets = np.eye(4)[labels]
     warm = fit_path(features, targets, [10.0, 1.0, 0.1, 0.003], kind="softmax")[-1]
     (cold,) = fit_path(features, targets, [0.003], kind="softmax")
-    first, second = (probabilities(model.logits(features), "softmax") for model in (warm, cold))
+    first, second = (probabilities(model.logits(features), kind="softmax") for model in (warm, cold))
     np.testing.assert_allclose(first, second, atol=1e-3)
 
 
@@ -156,7 +156,7 @@ def test_a_column_of_rounding_noise_does_not_explode() -> None:
 def test_only_constant_columns_leave_the_class_frequencies() -> None:
     targets = np.eye(2)[[0, 0, 0, 1]]
     (model,) = fit_path(np.ones((4, 3), dtype=np.float16), targets, [0.1], kind="softmax")
-    np.testing.assert_allclose(probabilities(model.logits(np.ones((1, 3))), "softmax"), [[0.75, 0.25]], atol=1e-6)
+    np.testing.assert_allclose(probabilities(model.logits(np.ones((1, 3))), kind="softmax"), [[0.75, 0.25]], atol=1e-6)
 
 
 def test_folding_of_standardisation_changes_nothing() -> None:
@@ -173,7 +173,7 @@ def test_a_class_without_rows_is_finite_and_improbable(present: list[int]) -> No
     features, labels = make(WIDE, len(present))
     targets = np.eye(4)[np.asarray(present)[labels]]
     (model,) = fit_path(features, targets, [0.1], kind="softmax")
-    chance = probabilities(model.logits(features), "softmax")
+    chance = probabilities(model.logits(features), kind="softmax")
     missing = np.setdiff1d(np.arange(4), present)
     assert np.isfinite(model.bias).all()
     assert (model.weights[:, missing] == 0).all()
@@ -188,7 +188,7 @@ def test_a_label_that_none_or_all_rows_have_is_finite_and_sure() -> None:
     features, labels = make(WIDE, 2)
     targets = np.stack([np.zeros(60), labels, np.ones(60)], axis=1)
     (model,) = fit_path(features, targets, [0.1], kind="sigmoid")
-    chance = probabilities(model.logits(features), "sigmoid")
+    chance = probabilities(model.logits(features), kind="sigmoid")
     assert np.isfinite(model.bias).all()
     np.testing.assert_allclose(chance[:, 0], 0.5 / 61)
     np.testing.assert_allclose(chance[:, 2], 1 - 0.5 / 61)
@@ -227,7 +227,7 @@ def test_probabilities_and_losses_survive_huge_logits() -> None:
     logits = np.array([[1e4, -1e4, 0.0]])
     targets = np.array([[0.0, 1.0, 0.0]])
     for kind in ("softmax", "sigmoid"):
-        assert np.isfinite(probabilities(logits, kind)).all()
+        assert np.isfinite(probabilities(logits, kind=kind)).all()
         assert np.isfinite(row_losses(logits, targets, kind)).all()
 
 

@@ -10,7 +10,8 @@ from sklearn.model_selection import KFold
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
 
-from headstart.training.linear import Floats, fit_path, probabilities
+from headstart.evaluation.calibration import probabilities
+from headstart.training.linear import Floats, fit_path
 from headstart.training.probe import Fold, Penalties, balanced_weights, choose, fit
 
 
@@ -35,7 +36,7 @@ def test_losses_and_logits_equal_scikit_learns_on_the_same_folds() -> None:
         model = LogisticRegression(C=1 / (choice.penalty * len(train)), tol=1e-8, max_iter=10_000)
         model.fit(scaler.transform(features[train]), labels[train])
         expected[held] = model.predict_proba(scaler.transform(features[held]))
-    np.testing.assert_allclose(probabilities(choice.oof_logits, "softmax"), expected, atol=5e-3)
+    np.testing.assert_allclose(probabilities(choice.oof_logits, kind="softmax"), expected, atol=5e-3)
     assert min(choice.losses) == pytest.approx(log_loss(labels, expected), abs=1e-3)
     assert choice.converged
 
@@ -113,7 +114,7 @@ def test_several_labels_are_chosen_and_fitted() -> None:
     features, _ = make(1.0)
     targets = (features[:, :4] + np.random.default_rng(1).normal(size=(150, 4)) * 0.3 > 0.5).astype(float)
     choice = choose(features, targets, folds_of(150), kind="sigmoid")
-    chance = probabilities(choice.oof_logits, "sigmoid")
+    chance = probabilities(choice.oof_logits, kind="sigmoid")
     assert ((chance > 0.5) == targets).mean() > 0.7
     assert min(choice.losses) == pytest.approx(
         sum(log_loss(targets[:, label], chance[:, label]) for label in range(4)), abs=1e-6

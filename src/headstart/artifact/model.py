@@ -166,7 +166,7 @@ class Model:
             raise DataError(f"{dataset.name} has classes that the model does not know: {', '.join(unknown)} ({known})")
         place = np.array([self.classes.index(name) for name in dataset.classes])
         if self.task.kind == "softmax":
-            return place[dataset.targets]
+            return np.asarray(place[dataset.targets])
         truth = np.zeros((len(dataset), len(self.classes)), bool)
         truth[:, place] = dataset.targets
         return truth

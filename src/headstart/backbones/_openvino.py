@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import sys
 from types import ModuleType
 
@@ -16,6 +17,4 @@ def openvino() -> ModuleType:
     OpenVINO asks for it is the one switch that needs no file in the user's home folder.
     """
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    import openvino as module
-
-    return module
+    return importlib.import_module("openvino")

@@ -126,9 +126,7 @@ def from_folder(folder: Path) -> TimmBackbone:
     return TimmBackbone(f"file/{folder}", network, config["pretrained_cfg"])
 
 
-def lite_network(
-    model: str, tensors: Mapping[str, npt.NDArray[Any]], architecture: LiteArchitecture
-) -> StagedNetwork:
+def lite_network(model: str, tensors: Mapping[str, npt.NDArray[Any]], architecture: LiteArchitecture) -> StagedNetwork:
     """The bundled weights in timm's network of the same name, its stages split as the bundled graph's."""
     network = timm.create_model(model, pretrained=False)
     state = {lite_key(key, architecture): torch.from_numpy(_writable(value)) for key, value in tensors.items()}
@@ -194,11 +192,11 @@ class _Features(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.network.forward_features(images)  # type: ignore[operator,no-any-return]
+        return self.network.forward_features(images)
 
 
 def _pooled(network: nn.Module, value: Tensor) -> Tensor:
-    return network.forward_head(value, pre_logits=True)  # type: ignore[operator,no-any-return]
+    return network.forward_head(value, pre_logits=True)
 
 
 def _preprocessing(name: str, config: Mapping[str, Any]) -> Preprocessing:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from headstart.data.dataset import LeftOut
 from headstart.data.rows import Row, first_few, labels_of
 from headstart.data.trees import Reader
 from headstart.errors import ImageError
@@ -17,62 +18,62 @@ _CHUNK = 64  # files a task: a task for each would cost more than hashing a smal
 
 
 @dataclass(frozen=True)
-class Hashed:
-    """The hash of each row, ``None`` where the file is unusable; and for those, by position, the kind and reason."""
-
-    hashes: list[str | None]
-    unusable: dict[int, tuple[str, str]]
-
-
-@dataclass(frozen=True)
 class Equals:
     """What rows with equal bytes mean.
 
     Attributes
     ----------
-    duplicates, conflicts:
-        By position, why a row is left out.
+    left_out:
+        By position, the duplicates and conflicts.
     leaks:
         For each picture that lies in several splits: one row of each.
     """
 
-    duplicates: dict[int, str] = field(default_factory=dict)
-    conflicts: dict[int, str] = field(default_factory=dict)
+    left_out: dict[int, LeftOut] = field(default_factory=dict)
     leaks: list[list[int]] = field(default_factory=list)
 
 
-def hash_rows(rows: Sequence[Row], reader: Reader) -> Hashed:
-    """Read and hash every row's file, in threads. Empty files count as undecodable."""
+def hash_rows(rows: Sequence[Row], reader: Reader) -> tuple[list[str | None], dict[int, LeftOut]]:
+    """Read and hash every row's file, in threads.
+
+    Returns
+    -------
+    tuple
+        The hash of each row, ``None`` where the file is empty or unreadable; and by position, what is wrong with those.
+    """
     chunks = [range(start, min(start + _CHUNK, len(rows))) for start in range(0, len(rows), _CHUNK)]
-    found = Hashed([None] * len(rows), {})
+    hashes: list[str | None] = [None] * len(rows)
+    unusable: dict[int, LeftOut] = {}
 
     def work(chunk: range) -> None:
         for place in chunk:
+            row = rows[place]
             try:
-                data = reader.read(rows[place].image)
+                data = reader.read(row.image)
             except ImageError as error:
-                found.unusable[place] = ("unreadable", str(error))
+                unusable[place] = LeftOut(row.file, "unreadable", str(error).removeprefix(f"{row.image}: "))
                 continue
             if data:
-                found.hashes[place] = sha256(data)
+                hashes[place] = sha256(data)
             else:
-                found.unusable[place] = ("undecodable", "the file is empty")
+                unusable[place] = LeftOut(row.file, "undecodable", "the file is empty")
 
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="hash") as pool:
         for _ in pool.map(work, chunks):
             pass
-    return found
+    return hashes, dict(sorted(unusable.items()))
 
 
-def compare(rows: Sequence[Row], hashes: Sequence[str]) -> Equals:
-    """Sort out rows with equal bytes.
+def find_equals(rows: Sequence[Row], hashes: Sequence[str | None]) -> Equals:
+    """Sort out rows with equal bytes; rows without a hash are passed over.
 
     With different labels, all are left out: none can be trusted. With the same label and split, the first is kept.
     With the same label in different splits, one is kept in each: which to drop is for the user to say.
     """
     places: defaultdict[str, list[int]] = defaultdict(list)
     for place, digest in enumerate(hashes):
-        places[digest].append(place)
+        if digest is not None:
+            places[digest].append(place)
     equals = Equals()
     for same in places.values():
         if len(same) > 1:
@@ -81,19 +82,17 @@ def compare(rows: Sequence[Row], hashes: Sequence[str]) -> Equals:
 
 
 def _sort_out(rows: Sequence[Row], same: list[int], equals: Equals) -> None:
-    by_label = {rows[place].label: rows[place].file for place in reversed(same)}
-    if len(by_label) > 1:
-        named = first_few(f"{_quoted(label)} in {file}" for label, file in by_label.items())
-        equals.conflicts.update(dict.fromkeys(same, f"the same bytes have different labels: {named}"))
+    files = {rows[place].label: rows[place].file for place in reversed(same)}
+    if len(files) > 1:
+        named = first_few(f"{'|'.join(labels_of(label))!r} in {file}" for label, file in files.items())
+        reason = f"the same bytes have different labels: {named}"
+        equals.left_out.update({place: LeftOut(rows[place].file, "conflict", reason) for place in same})
         return
     first: dict[str | None, int] = {}
     for place in same:
         kept = first.setdefault(rows[place].split, place)
         if kept != place:
-            equals.duplicates[place] = f"the same bytes as {rows[kept].file}"
+            reason = f"the same bytes as {rows[kept].file}"
+            equals.left_out[place] = LeftOut(rows[place].file, "duplicate", reason)
     if len(first) > 1:
         equals.leaks.append(list(first.values()))
-
-
-def _quoted(label: str | tuple[str, ...]) -> str:
-    return repr("|".join(labels_of(label)))

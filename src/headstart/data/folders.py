@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from headstart.data.dataset import LeftOut, Split
 from headstart.data.listing import is_image
 from headstart.data.rows import SPLITS, Listing, Row, clean_label, first_few
+from headstart.data.tables import is_table
 from headstart.data.trees import Tree
 from headstart.errors import DataError
 
@@ -19,7 +20,7 @@ def read_folders(tree: Tree, prefix: str) -> Listing:
     """Read a tree of class folders.
 
     The first folder below the root, or below ``train/``, ``val/`` and ``test/``, is the class; deeper folders belong
-    to it. The root's only folder, if no images lie in it directly, is taken for the root instead.
+    to it. The root's only folder, if it has folders in it, is taken for the root instead.
     Split folders go by the names in ``headstart.data.rows.SPLITS``, in any case. Beside folders with other names, one
     that has images directly in it is a class. Images outside class folders are left out and listed.
 
@@ -50,12 +51,12 @@ def read_folders(tree: Tree, prefix: str) -> Listing:
 
 
 def only_folder(names: Sequence[str], prefix: str) -> str:
-    """``prefix``, extended while all names lie in one folder that is no split and has only folders in it."""
+    """``prefix``, extended while all files lie in one folder that is no split and has folders or a table in it."""
     while True:
-        tops = {name[len(prefix) :].partition("/")[::2] for name in names}
-        folders = {top for top, _ in tops}
-        (folder, *others) = folders
-        if others or folder.lower() in SPLITS or not all("/" in rest for _, rest in tops):
+        rests = [name[len(prefix) :].partition("/") for name in names]
+        folder = rests[0][0]
+        has_more = any("/" in rest or is_table(rest) for _, _, rest in rests)
+        if folder.lower() in SPLITS or not has_more or not all(top == folder and slash for top, slash, _ in rests):
             return prefix
         prefix = f"{prefix}{folder}/"
 

@@ -51,7 +51,8 @@ def files_below(folder: Path) -> list[str]:
     Raises
     ------
     DataError
-        If there are more than ``MAX_FOLDERS`` folders, each path through links counted, or a folder can't be read.
+        If there are more than ``MAX_FOLDERS`` folders, each path through links counted; or a folder can't be read, or
+        a name is not UTF-8.
     """
     names: list[str] = []
     waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
@@ -65,7 +66,7 @@ def files_below(folder: Path) -> list[str]:
         if entered > MAX_FOLDERS:
             raise DataError(f"{folder}: more than {MAX_FOLDERS} folders; do links in it point at each other?")
         for entry in _entries(folder / prefix):
-            name = prefix + entry.name
+            name = prefix + _checked(entry.name, folder / prefix)
             if _is_folder(entry):
                 waiting.append((name + "/", above | {identity}))
             elif _is_file(entry):
@@ -91,6 +92,16 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
         raise DataError(f"{folder}: can't be read ({error.strerror})") from error
 
 
+def _checked(name: str, folder: Path) -> str:
+    """The name, unless its bytes are not UTF-8: neither tables nor JSON can hold it then."""
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        shown = name.encode(errors="backslashreplace").decode()
+        raise DataError(f"{folder}: the name {shown!r} is not UTF-8; rename it") from error
+    return name
+
+
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
@@ -100,6 +111,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
     try:
-        return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))  # noqa: PTH110: not a Path
+        return entry.is_file() or (entry.is_symlink() and not Path(entry.path).exists())
     except OSError:  # a link to itself
         return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections import defaultdict
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,11 @@ from typing import Any
 import pyarrow as pa
 
 from headstart.data.dataset import Dataset
-from headstart.data.duplicates import Equals, compare, hash_rows
+from headstart.data.duplicates import find_equals, hash_rows
+from headstart.data.findings import class_notes, left_out_notes, straddling_notes
 from headstart.data.folders import LAYOUT, only_folder, read_folders
 from headstart.data.pairs import read_pairs
-from headstart.data.rows import Listing, Row, check_classes, first_few
+from headstart.data.rows import Listing, check_classes, first_few
 from headstart.data.tables import (
     Columns,
     TableLike,
@@ -26,8 +27,8 @@ from headstart.data.tables import (
     read_rows,
     read_table,
 )
-from headstart.data.trees import Archive, Folder, Tree
-from headstart.errors import DataError
+from headstart.data.trees import Archive, Folder
+from headstart.errors import DataError, ImageError
 
 Source = str | Path | TableLike | tuple[Sequence[Any], Sequence[Any]]
 """What :func:`load` takes."""
@@ -62,8 +63,14 @@ def load(source: Source, *, root: Path | None = None) -> Dataset:
         If an image in memory can't be taken.
     """
     listing = _listing(source, root)
-    name = Path(source).absolute().stem if isinstance(source, str | Path) else "data"
-    return _dataset(name, listing)
+    return _dataset(_name(source), listing)
+
+
+def _name(source: Source) -> str:
+    if not isinstance(source, str | Path):
+        return "data"
+    path = Path(source).absolute()
+    return path.name if path.is_dir() else path.stem
 
 
 def _listing(source: Source, root: Path | None) -> Listing:
@@ -78,17 +85,17 @@ def _listing(source: Source, root: Path | None) -> Listing:
 
 def _from_path(path: Path, root: Path | None) -> Listing:
     if path.is_dir():
-        return _from_tree(Folder(path))
+        return _from_tree(Folder(path), root)
     if not path.is_file():
         raise DataError(f"{path}: no such file or folder")
     if is_table(path.name):
         return read_rows(read_table(path.read_bytes(), str(path)), str(path), *on_disk(root or path.parent))
     if path.suffix.lower() == ".zip":
-        return _from_tree(Archive(path))
+        return _from_tree(Archive(path), root)
     raise DataError(f"{path}: neither a folder nor a CSV, TSV, Parquet or zip file; {LAYOUT}")
 
 
-def _from_tree(tree: Tree) -> Listing:
+def _from_tree(tree: Folder | Archive, root: Path | None) -> Listing:
     if not tree.names:
         raise DataError(f"{tree.where}: empty; {LAYOUT}")
     prefix = only_folder(tree.names, "")
@@ -98,18 +105,65 @@ def _from_tree(tree: Tree) -> Listing:
     if not tables:
         return read_folders(tree, prefix)
     ((name, columns),) = tables.items()
-    folder = name[: name.rfind("/") + 1]
-    listing = read_rows(columns, f"{tree.where}: {name}", *in_tree(tree, folder))
-    return listing
+    images = on_disk(root or tree.path / prefix) if isinstance(tree, Folder) else in_tree(tree, prefix)
+    return read_rows(columns, f"{tree.where}: {name}", *images)
 
 
-def _tables(tree: Tree, prefix: str) -> dict[str, Columns]:
+def _tables(tree: Folder | Archive, prefix: str) -> dict[str, Columns]:
     """The tables of images at the top of a tree; others, such as notes on the data, are no concern."""
     found: dict[str, Columns] = {}
     for name in tree.names:
         if name.startswith(prefix) and "/" not in name[len(prefix) :] and is_table(name):
-            with contextlib.suppress(DataError):
+            with contextlib.suppress(DataError, ImageError):
                 columns = read_table(tree.read(tree.uri(name)), name)
                 if is_labelled(columns):
                     found[name] = columns
     return found
+
+
+def _dataset(name: str, listing: Listing) -> Dataset:
+    """Hash the files, leave out what can't be used, and say what was found."""
+    before = check_classes(listing)
+    rows = listing.rows
+    hashes, unusable = hash_rows(rows, listing.reader)
+    if 2 * len(unusable) > len(rows):
+        example = next(iter(unusable.values()))
+        raise DataError(
+            f"{listing.where}: {len(unusable)} of {len(rows)} files are empty or unreadable, "
+            f"for example {example.file} ({example.reason})"
+        )
+    equals = find_equals(rows, hashes)
+    left_out = unusable | equals.left_out
+    kept = [place for place in range(len(rows)) if place not in left_out]
+    listing = dataclasses.replace(listing, rows=[rows[place] for place in kept])
+    classes = check_classes(listing)
+    dropped = [left_out[place] for place in sorted(left_out)]
+    return Dataset(
+        name=name,
+        task=listing.task,
+        classes=classes,
+        table=_table(listing, [hashes[place] for place in kept]),
+        reader=listing.reader,
+        left_out=(*listing.left_out, *dropped),
+        notes=(
+            *listing.notes,
+            *left_out_notes(dropped),
+            *class_notes(listing.rows, sorted(set(before) - set(classes))),
+            *straddling_notes(rows, equals.leaks),
+        ),
+    )
+
+
+def _table(listing: Listing, hashes: Sequence[str | None]) -> pa.Table:
+    rows = listing.rows
+    label = pa.string() if listing.task == "classification" else pa.list_(pa.string())
+    return pa.table(
+        {
+            "image": pa.array([row.image for row in rows], pa.string()),
+            "file": pa.array([row.file for row in rows], pa.string()),
+            "label": pa.array([row.label for row in rows], label),
+            "split": pa.array([row.split for row in rows], pa.string()),
+            "group": pa.array([row.group for row in rows], pa.string()),
+            "hash": pa.array(hashes, pa.string()),
+        }
+    )

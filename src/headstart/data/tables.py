@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import posixpath
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
@@ -24,6 +25,7 @@ Columns = Mapping[str, Sequence[Any]]
 Locate = Callable[[str], str | None]
 """What a table calls an image → its URI, or ``None`` if there is no such file."""
 
+_KNOWN = frozenset({"image", "label", "labels", "split", "group"})
 _DELIMITERS = ",;\t"
 
 
@@ -104,8 +106,12 @@ def on_disk(base: Path) -> tuple[Locate, Reader]:
     root = str(base.absolute())
 
     def locate(name: str) -> str | None:
-        path = os.path.normpath(os.path.join(root, name))  # noqa: PTH118: ten times the speed of Path on long tables
-        return path if "\0" not in path and os.path.isfile(path) else None  # noqa: PTH113
+        for spelling in dict.fromkeys((name, name.replace("\\", "/"))):
+            # os.path, because Path takes ten times as long on long tables
+            path = os.path.normpath(os.path.join(root, spelling))
+            if "\0" not in path and os.path.isfile(path):
+                return path
+        return None
 
     return locate, Files()
 
@@ -115,8 +121,8 @@ def in_tree(tree: Tree, prefix: str) -> tuple[Locate, Reader]:
     known = set(tree.names)
 
     def locate(name: str) -> str | None:
-        path = os.path.normpath(prefix + name.replace("\\", "/"))
-        if path.startswith(("/", "..")) or name.startswith("/"):
+        path = posixpath.normpath(posixpath.join(prefix, name.replace("\\", "/")))
+        if path.startswith("/") or path.split("/")[0] == "..":
             raise DataError(f"{tree.where}: the table names {name!r}, which lies outside; give paths inside it")
         return tree.uri(path) if path in known else None
 
@@ -137,9 +143,6 @@ def _read_parquet(data: bytes, where: str) -> Columns:
     return columns
 
 
-_KNOWN = frozenset({"image", "label", "labels", "split", "group"})
-
-
 def _read_csv(data: bytes, where: str) -> Columns:
     try:
         text = data.decode("utf-8-sig")
@@ -156,7 +159,8 @@ def _read_csv(data: bytes, where: str) -> Columns:
     names = [name.strip().lower() for name in lines[0]]
     for number, line in enumerate(lines[1:], 1):
         if len(line) != len(names):
-            raise DataError(f"{where}: row {number} has {len(line)} cells, the header {len(names)}; quote cells with {delimiter!r}")
+            cells = f"{len(line)} cells, the header {len(names)}"
+            raise DataError(f"{where}: row {number} has {cells}; quote cells that hold {delimiter!r}")
     return {name: [line[place] for line in lines[1:]] for place, name in enumerate(names)}
 
 
@@ -180,7 +184,7 @@ def _refuse_empty(cells: Sequence[Any], where: str, what: str) -> None:
     empty = [f"row {number}" for number, cell in enumerate(cells, 1) if not cell]
     if empty:
         few = first_few(empty)
-        raise DataError(f"{where}: {what} in {few}; fill the {'cell' if len(empty) == 1 else 'cells'}, or remove the row")
+        raise DataError(f"{where}: {what} in {few}; fill what is empty, or remove the row")
 
 
 def _labels(columns: Columns, where: str) -> tuple[Sequence[str | tuple[str, ...]], Task, tuple[str, ...]]:
@@ -210,11 +214,11 @@ def _several(value: Any) -> tuple[str, ...]:
 
 def _located(names: Sequence[str], where: str, locate: Locate) -> list[str]:
     images = [locate(name) for name in names]
-    missing = [f"{name} (row {number})" for number, (name, image) in enumerate(zip(names, images, strict=True), 1) if image is None]
+    missing = [f"{names[place]} (row {place + 1})" for place, image in enumerate(images) if image is None]
     if missing:
         raise DataError(
             f"{where}: {len(missing)} of {len(names)} images do not exist: {first_few(missing)}; "
-            "paths are relative to the table, or to --root"
+            "paths are relative to the table's folder, or to --root"
         )
     return [image for image in images if image is not None]
 

@@ -64,12 +64,12 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.where = str(path)
+        self.path = path.absolute()
         self.names = files_below(path)
-        self._root = str(path.absolute())
 
     def uri(self, name: str) -> str:
         """The file's absolute path."""
-        return f"{self._root}/{name}"
+        return f"{self.path}/{name}"
 
     def read(self, image: str) -> bytes:
         """See :class:`Reader`."""
@@ -110,7 +110,9 @@ class Archive:
 
     def read(self, image: str) -> bytes:
         """See :class:`Reader`."""
-        member = self._members[image.removeprefix(self._prefix)]
+        member = self._members.get(image.removeprefix(self._prefix))
+        if member is None:
+            raise ImageError(f"{image}: not in the zip")
         try:
             return self._unpack(member)
         except (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error) as error:

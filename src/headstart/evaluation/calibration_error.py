@@ -65,8 +65,8 @@ def bin_claims(confidence: FloatArray, true: BoolArray) -> CalibrationBins:
 def expected_calibration_error(bins: CalibrationBins, weights: FloatArray) -> FloatArray:
     """The mean distance between confidence and accuracy over bins, debiased (Kumar, Liang and Ma 2019).
 
-    With m the distance in a bin and s its standard error, chance alone makes \|m\| larger than the true distance by
-    about E\|N(m, s²)\| − \|m\|, which is taken off: the ℓ1 form of "Verified Uncertainty Calibration", with its
+    With m the distance in a bin and s its standard error, chance alone makes |m| larger than the true distance by
+    about E|N(m, s²)| − |m|, which is taken off: the ℓ1 form of "Verified Uncertainty Calibration", with its
     resampled normals in closed form. For a perfectly calibrated model that leaves about half of the bias, so the
     paper's unbiased estimate of the squared distance, the mean of m² − s², decides first: where it is not above zero
     nothing speaks against calibration, and the result is 0. Standard errors use the effective number of claims,

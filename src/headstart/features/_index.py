@@ -235,14 +235,14 @@ def _strange_values_as_damage() -> Iterator[None]:
 
 
 def _find(connection: sqlite3.Connection, context: str, hashes: NDArray[np.uint8]) -> Found:
-    connection.execute("BEGIN")
+    connection.execute("BEGIN")  # so that what is read is of one moment
     asked, ids, position = _located(connection, context, hashes)
-    connection.execute("COMMIT")
     known, segment = np.unique(ids, return_inverse=True)
     query = f"SELECT {_ENTRY} FROM segments WHERE id = ?"
     entries = tuple(_entry(connection.execute(query, (int(number),)).fetchone()) for number in known)
-    now = time.time_ns()
+    connection.execute("COMMIT")
     if entries:
+        now = time.time_ns()
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany("UPDATE segments SET used = ? WHERE id = ?", ((now, int(number)) for number in known))
         connection.execute("COMMIT")
@@ -259,8 +259,8 @@ def _located(connection: sqlite3.Connection, context: str, hashes: NDArray[np.ui
 
 
 def _entry(row: tuple[str, int, int, int, int, int]) -> SegmentEntry:
-    name, *numbers = row
     with _strange_values_as_damage():
+        name, *numbers = row
         return SegmentEntry(_word(name), *(operator.index(number) for number in numbers))
 
 

@@ -131,7 +131,9 @@ def extract(
     return Extraction(store.table(context, kept), failures, len(missing) - len(failures))
 
 
-def embed(read: Read, names: Sequence[str], compiled: CompiledTrunk) -> Iterator[tuple[list[int], Rows, dict[int, str]]]:
+def embed(
+    read: Read, names: Sequence[str], compiled: CompiledTrunk
+) -> Iterator[tuple[list[int], Rows, dict[int, str]]]:
     """Features of images without the store, batch by batch in order: positions, rows, and failures by position."""
     for chunk in _stream(read, names, range(len(names)), compiled):
         yield chunk.positions, chunk.rows, chunk.failures

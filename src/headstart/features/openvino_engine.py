@@ -83,7 +83,7 @@ class OpenVinoTrunk:
                 if self._compiled is None:
                     self._compiled = self._load()
             self._thread.request = self._compiled.create_infer_request()
-        return self._thread.request  # type: ignore[no-any-return]
+        return self._thread.request
 
 
 def _compile_and_check(trunk: Segment, folder: Path, say: Say) -> _Verdict:

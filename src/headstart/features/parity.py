@@ -97,5 +97,3 @@ def _sample_folder() -> Path:
     if package is None or package.origin is None:
         raise EngineError("scikit-learn's sample photographs are missing; reinstall scikit-learn")
     return Path(package.origin).parent / "datasets" / "images"
-
-

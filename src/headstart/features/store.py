@@ -211,9 +211,10 @@ class Store:
         lost = np.flatnonzero(block < 0)
         mapped = list(self._mapped[key].values())
         if lost.size and mapped:  # what others have evicted or cleared since this store used it
-            at, number, where = search_segments(mapped, keys[lost])
-            block[lost[at]], position[lost[at]] = len(blocks) + number, where
-            blocks.extend(segment.rows for segment in mapped)
+            at, holder, where = search_segments(mapped, keys[lost])
+            holders, nth = np.unique(holder, return_inverse=True)
+            block[lost[at]], position[lost[at]] = len(blocks) + nth, where
+            blocks.extend(mapped[number].rows for number in holders)
         return blocks, block, position
 
     def _open(self, key: str, entry: SegmentEntry) -> Segment:

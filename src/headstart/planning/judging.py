@@ -123,7 +123,9 @@ def judge_test(
     )
 
 
-def judge_nested(strategies: Sequence[Strategy], examples: Examples, *, metric: str, seed: int, grouped: bool) -> Judged:
+def judge_nested(
+    strategies: Sequence[Strategy], examples: Examples, *, metric: str, seed: int, grouped: bool
+) -> Judged:
     """Out-of-fold predictions of the whole procedure, choice of strategy and calibration included.
 
     For data too few to hold a test split out: each of five folds is predicted by a model that was chosen, fitted and

@@ -114,7 +114,9 @@ def _losses(examples: Examples, truth: np.ndarray, probabilities: Floats) -> Flo
 
 def _decide(metric: str, value: float, best: float, saved: float) -> tuple[bool, str]:
     sign = 1 if METRICS[metric].higher_is_better else -1
-    difference = f"{metric} {value:.4f} against {best:.4f}, log-loss {'lower' if saved > 0 else 'higher'} by {abs(saved):.4f}"
+    difference = (
+        f"{metric} {value:.4f} against {best:.4f}, log-loss {'lower' if saved > 0 else 'higher'} by {abs(saved):.4f}"
+    )
     if sign * (value - best) > 0 and saved >= 0:
         return True, f"better than the best before it: {difference}"
     if value == best and saved > 0:

@@ -84,7 +84,9 @@ def read_evidence(folder: Path) -> RunEvidence:
     """
     if not (folder / "metrics.json").exists():
         raise RunError(f"{folder} has no metrics.json: the run has not finished; start it again to finish it")
-    metrics, ladder, audit, run = (_read_json(folder / f"{name}.json") for name in ("metrics", "ladder", "audit", "run"))
+    metrics, ladder, audit, run = (
+        _read_json(folder / f"{name}.json") for name in ("metrics", "ladder", "audit", "run")
+    )
     return RunEvidence(folder, metrics, ladder, audit, run, _read_predictions(folder / "predictions.parquet"))
 
 

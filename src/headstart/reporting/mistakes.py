@@ -33,7 +33,7 @@ class Mistake:
     confidence:
         What the model said of its own prediction, as a percentage.
     chance_of_truth:
-        What it gave the true class; empty in multi-label tasks.
+        What it gave the true class; empty where several labels are true or predicted.
     """
 
     file: str
@@ -94,9 +94,6 @@ def _mistake(rows: Predictions, classes: Labels, row: int, read: Read) -> Mistak
         picture = thumbnail(read(rows.images[row]), file)
     except (HeadstartError, OSError):  # an image that is gone by now must not cost the report
         picture = None
-    chance = ""
-    if len(truth) == 1 and len(rows.predicted[row]) == 1 and truth[0] in classes and rows.probabilities is not None:
-        chance = percent(float(rows.probabilities[row, classes.index(truth[0])]))
     confidence = float(rows.confidence[row])
     return Mistake(
         shorten(file),
@@ -104,5 +101,12 @@ def _mistake(rows: Predictions, classes: Labels, row: int, read: Read) -> Mistak
         listed(truth),
         listed(rows.predicted[row]),
         percent(confidence if np.isfinite(confidence) else None),
-        chance,
+        _chance_of_truth(rows, classes, row),
     )
+
+
+def _chance_of_truth(rows: Predictions, classes: Labels, row: int) -> str:
+    truth, known = rows.truth[row], rows.probabilities
+    if known is None or known.shape[1] != len(classes) or len(truth) != 1 or len(rows.predicted[row]) != 1:
+        return ""
+    return percent(float(known[row, classes.index(truth[0])])) if truth[0] in classes else ""

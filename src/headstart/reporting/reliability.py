@@ -78,9 +78,7 @@ def measure_reliability(rows: Predictions, classes: Labels, *, multilabel: bool)
     return Reliability(len(confidence), float(confidence.mean()), float(hits.mean()), bins)
 
 
-def _label_claims(
-    rows: Predictions, classes: Labels
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]] | None:
+def _label_claims(rows: Predictions, classes: Labels) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]] | None:
     """The probability of each label on each row, and whether the row has it."""
     if rows.probabilities is None or rows.probabilities.shape != (len(rows.files), len(classes)):
         return None

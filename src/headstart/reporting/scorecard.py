@@ -9,6 +9,7 @@ from headstart.reporting.verdict import headline
 from headstart.reporting.wording import count_text, interval_text, score_text, shorten
 
 CLASS_ROWS = 300
+MOST_BARS = 12
 # On fewer images one more mistake moves a class's recall by ten points or more.
 FEW_OF_A_CLASS = 10
 
@@ -24,14 +25,18 @@ class Score:
 
 SCORES = {
     "accuracy": Score("Accuracy", "The share of images that are classified right."),
-    "balanced_accuracy": Score("Balanced accuracy", "The share that is found, averaged over classes: each counts alike."),
+    "balanced_accuracy": Score(
+        "Balanced accuracy", "The share that is found, averaged over classes: each counts alike."
+    ),
     "macro_f1": Score("Macro F1", "Precision and recall in one number, averaged over classes."),
     "micro_f1": Score("Micro F1", "Precision and recall in one number over all labels together."),
     "auroc": Score("AUROC", "How often a member of a class is ranked above a non-member; 0.5 is chance."),
     "map": Score("Mean average precision", "How pure the top of each class's ranking is."),
     "log_loss": Score("Log-loss", "The price of misplaced confidence, in nats an image; lower is better.", unit=False),
     "brier": Score("Brier score", "The squared error of the probabilities; lower is better.", unit=False),
-    "ece": Score("Calibration error", "How far confidence is from the hit rate, on average; lower is better.", unit=False),
+    "ece": Score(
+        "Calibration error", "How far confidence is from the hit rate, on average; lower is better.", unit=False
+    ),
 }
 _MULTILABEL_MEANINGS = {
     "accuracy": "The share of images with every label right.",
@@ -115,6 +120,8 @@ def score_table(metrics: Values) -> ScoreTable:
     """The scores of test and validation that are known, side by side."""
     titles = {"test": "Test", "val": "Validation"}
     splits = {name: split_of(metrics, name) for name in titles if split_of(metrics, name)}
+    if splits.get("test", {}).get("estimate") == NESTED:
+        titles["test"] = "Estimate"
     columns = tuple((titles[name], _split_detail(split)) for name, split in splits.items())
     rows = []
     for key, score in SCORES.items():
@@ -139,24 +146,23 @@ def compare_baselines(metrics: Values) -> Comparison | None:
     lower = own.metric in SCORES and not SCORES[own.metric].unit
     top = max((end for _, _, value, ci95, _ in found for end in (value, *(ci95 or ()))), default=1.0) if lower else 1.0
     scale = top if top > 0 else 1.0
-    bars = (
-        Bar(
-            title,
-            detail,
-            score_text(own.metric, value),
-            _unit(value / scale),
-            *((_unit(ci95[0] / scale), _unit(ci95[1] / scale)) if ci95 else (None, None)),
-            own=is_own,
-        )
-        for title, detail, value, ci95, is_own in found[:12]
-    )
+    bars = []
+    for title, detail, value, ci95, is_own in found[:MOST_BARS]:
+        low, high = (None, None) if ci95 is None else (_unit(ci95[0] / scale), _unit(ci95[1] / scale))
+        bars.append(Bar(title, detail, score_text(own.metric, value), _unit(value / scale), low, high, is_own))
     return Comparison(SCORES[own.metric].title if own.metric in SCORES else shorten(own.metric), lower, tuple(bars))
 
 
 def class_table(metrics: Values, split: str) -> ClassTable:
     """Precision, recall and their like of every class, the lowest F1 first, at most :data:`CLASS_ROWS` of them."""
     per_class = mapping(split_of(metrics, split), "per_class")
-    keys = {"precision": "Precision", "recall": "Recall", "f1": "F1", "auroc": "AUROC", "average_precision": "Av. prec."}
+    keys = {
+        "precision": "Precision",
+        "recall": "Recall",
+        "f1": "F1",
+        "auroc": "AUROC",
+        "average_precision": "Av. prec.",
+    }
     if metrics.get("task") == "multilabel":
         keys["threshold"] = "Threshold"
     scores = {name: mapping(per_class, name) for name in per_class}
@@ -168,7 +174,7 @@ def class_table(metrics: Values, split: str) -> ClassTable:
         few |= support < FEW_OF_A_CLASS
         mark = "*" if support < FEW_OF_A_CLASS else ""
         rows.append((shorten(name), f"{support:,}{mark}", *(score_text(k, number(scores[name], k)) for k in keys)))
-    return ClassTable(("Class", "Images", *keys.values()), tuple(rows), max(0, len(order) - CLASS_ROWS), few)
+    return ClassTable(("Label" if "threshold" in keys else "Class", "Images", *keys.values()), tuple(rows), max(0, len(order) - CLASS_ROWS), few)
 
 
 def _weakness(scores: Values) -> float:

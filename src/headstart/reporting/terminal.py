@@ -37,7 +37,9 @@ def show_run(folder: Path, source: Any) -> None:
     for note in audit["notes"]:
         _OUT.print(f"• {escape(note)}", soft_wrap=True)
     if audit["left_out"]:
-        _OUT.print(f"• {len(audit['left_out'])} files were left out; {folder / 'audit.json'} lists them", soft_wrap=True)
+        _OUT.print(
+            f"• {len(audit['left_out'])} files were left out; {folder / 'audit.json'} lists them", soft_wrap=True
+        )
     _OUT.print()
     show_scores(metrics["splits"], metrics["baselines"])
     seconds = ", ".join(f"{name} {value:.1f}" for name, value in metrics["seconds"].items() if name != "total")
@@ -50,15 +52,17 @@ def show_run(folder: Path, source: Any) -> None:
     _OUT.print(f"            headstart evaluate {escape(quoted)} OTHER_DATA", soft_wrap=True)
 
 
-def show_scores(splits: Mapping[str, Mapping[str, Any]], baselines: Mapping[str, Mapping[str, float]] | None = None) -> None:
+def show_scores(
+    splits: Mapping[str, Mapping[str, Any]], baselines: Mapping[str, Mapping[str, float]] | None = None
+) -> None:
     """A table with one row a score and one column a split, each with its 95 % interval."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("score")
-    for name, split in reversed(splits.items()):
+    for name, split in reversed(list(splits.items())):
         table.add_column(f"{name} ({split['n']} images{_estimate(split)})", justify="right")
     for key, title in _SCORES.items():
         if any(split.get(key) is not None for split in splits.values()):
-            table.add_row(title, *(_cell(split, key) for split in reversed(splits.values())))
+            table.add_row(title, *(_cell(split, key) for split in reversed(list(splits.values()))))
     _OUT.print(table)
     if baselines:
         parts = [f"{name} {_number(next(iter(values.values())))}" for name, values in baselines.items()]
@@ -101,7 +105,9 @@ def show_prediction(prediction: Prediction) -> None:
         _OUT.print(f"{name}\t[red]not decoded[/red]: {escape(prediction.error)}", soft_wrap=True)
         return
     label = prediction.label
-    text = "(not sure enough)" if prediction.abstained else ", ".join([label] if isinstance(label, str) else label or [])
+    text = (
+        "(not sure enough)" if prediction.abstained else ", ".join([label] if isinstance(label, str) else label or [])
+    )
     novel = "\t[yellow]unlike the training images[/yellow]" if prediction.is_novel else ""
     _OUT.print(f"{name}\t{escape(text) or '(no label)'}\t{prediction.confidence:.3f}{novel}", soft_wrap=True)
 

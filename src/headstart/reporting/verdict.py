@@ -92,7 +92,7 @@ def verdict(metrics: Values) -> str:
         opening = "By a nested out-of-fold estimate, as the images are too few for a test set, "
         images = count_text(found.n, "image")
     claim = f"{opening}{subject} {_claim(found, metrics, images)}"
-    return _upper(claim) + "".join(_against_frequencies(found, metrics) + _against_neighbours(found) + _few(found)) + "."
+    return _upper(claim) + "".join(_worth(found, metrics)) + "."
 
 
 def _subject(metrics: Values) -> str:
@@ -110,6 +110,12 @@ def _claim(found: Headline, metrics: Values, images: str) -> str:
         verb = "has every label right on" if metrics.get("task") == "multilabel" else "is right on"
         return f"{verb} {value} of {images}{bounds}"
     return f"has a {_NAMES.get(found.metric, found.metric)} of {value} on {images}{bounds}"
+
+
+def _worth(found: Headline, metrics: Values) -> list[str]:
+    """What is held against the score. Where it isn't shown to beat the class frequencies, nothing else matters."""
+    beaten = found.majority is None or found.beyond_doubt(found.majority)
+    return _against_frequencies(found, metrics) + (_against_neighbours(found) if beaten else []) + _few(found)
 
 
 def _against_frequencies(found: Headline, metrics: Values) -> list[str]:
@@ -130,18 +136,18 @@ def _against_frequencies(found: Headline, metrics: Values) -> list[str]:
 def _against_neighbours(found: Headline) -> list[str]:
     if found.knn is None:
         return []
-    rival = f"k-nearest neighbours on the same features ({score_text(found.metric, found.knn)})"
+    rival, value = "k-nearest neighbours on the same features", score_text(found.metric, found.knn)
     if not found.beats(found.value, found.knn):
-        return [f", and no better than {rival}"]
-    if not found.beyond_doubt(found.knn):
-        return [f", and the lead over {rival} lies within the interval"]
-    return [f", and {rival} fall short of the interval"]
+        return [f", and {rival} do no worse ({value})"]
+    if found.ci95 is not None and not found.beyond_doubt(found.knn):
+        return [f", and {rival} come so close ({value}) that the interval can't tell the two apart"]
+    return [f", and {rival} give {value}"]
 
 
 def _few(found: Headline) -> list[str]:
     if not 0 < found.n < FEW_IMAGES:
         return []
-    return [f"; {count_text(found.n, 'image')} can't say more than the interval does"]
+    return [f"; with {count_text(found.n, 'image')}, trust the interval rather than the score"]
 
 
 def _frequent_class(metrics: Values) -> str:

@@ -66,7 +66,7 @@ class Classification:
     def labels(
         self, probabilities: Floats, classes: Sequence[str], thresholds: Floats | None
     ) -> list[str] | list[list[str]]:
-        return [classes[number] for number in probabilities.argmax(1)]
+        return [classes[int(number)] for number in probabilities.argmax(1)]
 
     def names(self, targets: npt.NDArray[np.generic], classes: Sequence[str]) -> list[str] | list[list[str]]:
         return [classes[int(number)] for number in targets]
@@ -97,7 +97,7 @@ class Multilabel:
         return self.names(_chosen(probabilities, thresholds), classes)
 
     def names(self, targets: npt.NDArray[np.generic], classes: Sequence[str]) -> list[str] | list[list[str]]:
-        return [[classes[number] for number in np.flatnonzero(row)] for row in targets]
+        return [[classes[int(number)] for number in np.flatnonzero(row)] for row in targets]
 
 
 def _chosen(probabilities: Floats, thresholds: Floats | None) -> npt.NDArray[np.bool_]:

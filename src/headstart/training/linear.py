@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.errors import DataError
+from headstart.evaluation.calibration import probabilities
 from headstart.training.minimise import minimise
 
 Features = NDArray[np.float16] | NDArray[np.float32] | NDArray[np.float64]
@@ -174,14 +175,6 @@ def walk_path(
         yield scale.fold(*_expand(slopes, parameters[0], labels, unseen, kind), kind, converged=converged)
 
 
-def probabilities(logits: Floats, kind: Kind) -> Floats:
-    """(n, C) logits to (n, C) probabilities: rows sum to 1 for softmax, entries stand alone for sigmoid."""
-    if kind == "sigmoid":
-        return np.exp(-np.logaddexp(0.0, -logits))
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
-
-
 def row_losses(logits: Floats, targets: Floats, kind: Kind) -> Floats:
     """(n,) cross-entropies in nats of (n, C) logits against (n, C) targets; for sigmoid the sum over labels."""
     if kind == "sigmoid":
@@ -292,13 +285,13 @@ def _fit_one(
 
     def objective(parameters: Floats) -> tuple[float, Floats]:
         logits, slopes = predict(parameters), parameters[1:]
-        residual = (probabilities(logits, labels.kind) - labels.targets) * weights[:, None]
+        residual = (probabilities(logits, kind=labels.kind) - labels.targets) * weights[:, None]
         value = weights @ row_losses(logits, labels.targets, labels.kind) + penalty / 2 * np.vdot(slopes, slopes)
         gradient = np.vstack([residual.sum(axis=0), rows.T @ residual.astype(rows.dtype) + penalty * slopes])
         return float(value), gradient
 
     # Along a principal direction the loss curves by about its variance times the mean p (1 - p) of the class.
-    chance = probabilities(predict(start), labels.kind)
+    chance = probabilities(predict(start), kind=labels.kind)
     spread = np.maximum(weights @ (chance * (1.0 - chance)), 1e-12)
     curvature = np.vstack([spread, rotated.variances[:, None] * spread + penalty])
     return minimise(objective, start, curvature, tolerance=tolerance, noise=float(np.finfo(rows.dtype).eps))

@@ -1,0 +1,119 @@
+"""Intervals cover the truth as often as they say, agree with SciPy, and admit when they can't tell."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy import stats
+
+from headstart.errors import DataError
+from headstart.evaluation.intervals import (
+    bootstrap_weights,
+    clopper_pearson_upper,
+    percentile_interval,
+    resampling_units,
+    wilson,
+)
+from headstart.evaluation.scores import row_mean
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 10), (3, 10), (10, 10), (146, 153), (1, 1)])
+def test_wilson_equals_the_reference(successes, n):
+    expected = stats.binomtest(successes, n).proportion_ci(0.95, method="wilson")
+    assert_allclose(wilson(successes, n), [expected.low, expected.high], atol=1e-12)
+
+
+def test_wilson_of_no_rows_knows_nothing():
+    assert wilson(0, 0) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("n", [30, 100, 300, 1000])
+@pytest.mark.parametrize("rate", [0.6, 0.8, 0.9, 0.95])
+def test_wilson_covers(n, rate):
+    ends = np.array([wilson(k, n) for k in range(n + 1)])
+    covered = (ends[:, 0] <= rate) & (rate <= ends[:, 1])
+    coverage = stats.binom.pmf(np.arange(n + 1), n, rate)[covered].sum()
+    assert 0.92 <= coverage <= 0.98
+
+
+def test_the_exact_bound_is_exact():
+    errors, n = np.array([0, 0, 1, 7, 40]), np.array([1, 59, 93, 100, 40])
+    bounds = clopper_pearson_upper(errors, n, 0.95)
+    for k, m, bound in zip(errors, n, bounds, strict=True):
+        expected = stats.binomtest(int(k), int(m), alternative="less").proportion_ci(0.95, method="exact").high
+        assert_allclose(bound, expected, atol=1e-9)
+    assert clopper_pearson_upper(0, 0) == 1.0
+
+
+def test_bootstrap_rows_sum_to_n_and_repeat_with_the_seed():
+    chunks = list(bootstrap_weights(700, None, 1000, seed=3))
+    weights = np.concatenate(chunks)
+    assert weights.shape == (1000, 700)
+    assert len(chunks) > 1
+    assert (weights.sum(axis=1) == 700).all()
+    assert_allclose(weights.mean(), 1.0)
+    assert_allclose(weights.var(), 1.0, atol=0.01)
+    assert (weights == np.concatenate(list(bootstrap_weights(700, None, 1000, seed=3)))).all()
+    assert (weights != np.concatenate(list(bootstrap_weights(700, None, 1000, seed=4)))).any()
+
+
+def test_groups_are_drawn_whole():
+    groups = np.array(["b", "a", "b", "c", "a", "b"])
+    weights = np.concatenate(list(bootstrap_weights(6, groups, 200, seed=0)))
+    for name in "abc":
+        members = weights[:, groups == name]
+        assert (members == members[:, :1]).all()
+    firsts = weights[:, [0, 1, 3]]
+    assert (firsts.sum(axis=1) == 3).all()
+
+
+def test_rows_without_a_group_stand_alone():
+    units, count = resampling_units(["x", None, "x", float("nan"), None, 0], 6)
+    assert count == 5
+    assert units[0] == units[2]
+    assert len(set(units.tolist())) == 5
+    assert resampling_units(None, 4)[1] == 4
+
+
+def test_the_wrong_number_of_groups_is_named():
+    with pytest.raises(DataError, match="3 groups for 5 rows"):
+        resampling_units(["a", "b", "c"], 5)
+
+
+def test_percentiles_widen_for_few_units_and_approach_the_plain_ones():
+    values = np.random.default_rng(0).normal(size=100_000)
+    few, many = percentile_interval(values, 8), percentile_interval(values, 100_000)
+    assert few is not None
+    assert many is not None
+    assert_allclose(many, np.quantile(values, [0.025, 0.975]), atol=0.01)
+    assert_allclose(few, np.array([-1, 1]) * stats.t.ppf(0.975, 7) * np.sqrt(8 / 7), atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("values", "units"),
+    [([0.5, 0.6, 0.7], 1), ([1.0, 1.0, 1.0], 50), ([np.nan, np.nan, 0.3], 50), ([np.nan] * 3, 50), ([], 50)],
+)
+def test_an_interval_that_resampling_cannot_give_is_none(values, units):
+    assert percentile_interval(np.array(values), units) is None
+
+
+def test_undefined_draws_are_left_out():
+    assert percentile_interval(np.array([np.nan, 0.2, 0.4, 0.3]), 1000) is not None
+
+
+def test_the_grouped_bootstrap_covers_where_rows_of_a_group_agree():
+    generator = np.random.default_rng(11)
+    hits, naive, repeats = 0, 0, 400
+    groups = np.repeat(np.arange(30), 10)
+    for seed in range(repeats):
+        rate = generator.beta(8, 2, 30)  # mean 0.8
+        correct = generator.random(300) < rate[groups]
+        draws = [row_mean(correct, w) for w in bootstrap_weights(300, groups, 300, seed)]
+        interval = percentile_interval(np.concatenate(draws), 30)
+        assert interval is not None
+        hits += interval[0] <= 0.8 <= interval[1]
+        low, high = wilson(correct.sum(), 300)
+        naive += low <= 0.8 <= high
+    assert 0.92 <= hits / repeats <= 0.98
+    assert naive / repeats < 0.9  # which is why groups matter
