@@ -8,8 +8,8 @@ Three parts, each measured in processes of its own:
   ends with scikit-learn's fitted classifier; with the accuracy of both.
 - ``growth``: extraction's images a second and memory on 1,000, 5,000 and 20,000 generated JPEGs.
 
-Run ``make bench``, or ``python bench/main_job.py --data DIR --part throughput``. Needs ``headstart[train]``. Results are
-printed, and written to ``--out`` as they come.
+Run ``make bench``, or ``python bench/main_job.py --data DIR --part throughput``. Needs ``headstart[train]``. Results
+are printed, and written to ``--out`` as they come.
 """
 
 from __future__ import annotations

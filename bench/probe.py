@@ -1,8 +1,9 @@
 """The convex fit against scikit-learn: same features, splits, folds and refit, over several seeds.
 
-For each data set and seed both fit the top features of the default backbone; scikit-learn's LogisticRegression takes its C
-from 13 values by the same folds, once by accuracy (its default) and once by log-loss. ``auto`` is what ``headstart fit``
-would choose. Run ``python bench/probe.py --data DIR``; the means over the seeds are printed as a Markdown table.
+For each data set and seed both fit the top features of the default backbone; scikit-learn's LogisticRegression takes
+its C from 13 values by the same folds, once by accuracy (its default) and once by log-loss. ``auto`` is what
+``headstart fit`` would choose. Run ``python bench/probe.py --data DIR``; the means over the seeds are printed as a
+Markdown table.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+
 from headstart.backbones.catalogue import find_backbone
 from headstart.data import load
+from headstart.data.protocol import resolve
 from headstart.features.engine import compile_trunk
 from headstart.features.extract import probe_trunk
 from headstart.planning.judging import TOP, refit_best
@@ -23,7 +26,6 @@ from headstart.planning.ladder import candidates, climb
 from headstart.runs import SilentProgress
 from headstart.training.examples import Examples, features_of
 from headstart.workflow import examples_of, extract_all
-from headstart.data.protocol import resolve
 
 COLUMNS = ("linear_probe", "auto", "sklearn_by_accuracy", "sklearn_by_log_loss")
 

@@ -172,7 +172,9 @@ def _request(source: Source, options: Options) -> dict[str, Any]:
     return {"source": where, **dataclasses.asdict(options)}
 
 
-def extract_all(dataset: Dataset, compiled: CompiledTrunk, progress: Progress, say: Say) -> tuple[Dataset, FeatureTable]:
+def extract_all(
+    dataset: Dataset, compiled: CompiledTrunk, progress: Progress, say: Say
+) -> tuple[Dataset, FeatureTable]:
     """The features of all images that can be decoded, and the data set without the others."""
     with Store.default(say) as store:
         extraction = extract(dataset.read, dataset.files, dataset.hashes, compiled, store, progress)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -128,7 +128,7 @@ def build_run(tmp_path: Path) -> Build:
         classes: Sequence[str] = ("ants", "bees"),
         n: int = 150,
         *,
-        task: str = "classification",
+        task: Literal["classification", "multilabel"] = "classification",
         skill: float = 5.0,
         audit: dict[str, Any] = _AUDIT,
         ladder: dict[str, Any] = _LADDER,

@@ -137,8 +137,7 @@ class Index:
     def clear(self, remove_all: Callable[[], None]) -> None:
         """Remove the index, and call ``remove_all`` while no process works."""
         with self._locked("exclusive"):
-            for suffix in ("", "-wal", "-shm"):
-                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+            _unlink_database(self._path)
             remove_all()
 
     def _operate(self, operation: Callable[[sqlite3.Connection], T]) -> T:
@@ -176,11 +175,10 @@ class Index:
                 with contextlib.closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
                     connection.executescript(_SCHEMA)
             except sqlite3.Error as error:
-                fresh.unlink(missing_ok=True)
+                _unlink_database(fresh)
                 self._raise_storage_error(error)
                 raise
-            for suffix in ("-wal", "-shm"):  # first, so that no old log is ever applied to the new file
-                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+            _unlink_logs(self._path)  # first, so that no old log is ever applied to the new file
             fresh.replace(self._path)
         if inode is not None:
             self._say(f"{self._path} was damaged ({damage}): started anew, features are computed again as needed")
@@ -224,6 +222,16 @@ class Index:
         else:
             return
         raise StorageError(f"{self._path} can't be used, {why}") from error
+
+
+def _unlink_database(path: Path) -> None:
+    _unlink_logs(path)
+    path.unlink(missing_ok=True)
+
+
+def _unlink_logs(path: Path) -> None:
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

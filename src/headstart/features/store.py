@@ -254,7 +254,7 @@ class Store:
             path.unlink(missing_ok=True)
             raise
         if not listed:
-            path.unlink()
+            path.unlink(missing_ok=True)
         self._evict()
 
     def _evict(self) -> None:

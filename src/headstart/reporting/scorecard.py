@@ -174,7 +174,12 @@ def class_table(metrics: Values, split: str) -> ClassTable:
         few |= support < FEW_OF_A_CLASS
         mark = "*" if support < FEW_OF_A_CLASS else ""
         rows.append((shorten(name), f"{support:,}{mark}", *(score_text(k, number(scores[name], k)) for k in keys)))
-    return ClassTable(("Label" if "threshold" in keys else "Class", "Images", *keys.values()), tuple(rows), max(0, len(order) - CLASS_ROWS), few)
+    return ClassTable(
+        ("Label" if "threshold" in keys else "Class", "Images", *keys.values()),
+        tuple(rows),
+        max(0, len(order) - CLASS_ROWS),
+        few,
+    )
 
 
 def _weakness(scores: Values) -> float:

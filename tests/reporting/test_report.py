@@ -1,0 +1,230 @@
+"""The page needs nothing but itself, says what the records say, and withstands any name."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from headstart.errors import ImageError, RunError
+from headstart.reporting.report import write_report
+
+Build = Callable[..., Path]
+VOID = {"meta", "br", "img", "wbr", "line", "rect"}
+EVIL = "<script>alert('x')</script>\"onload=\"x&amp;"
+
+
+class Reader(HTMLParser):
+    """Collects tags, attributes and the visible text, and fails where tags don't nest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.attributes: list[tuple[str, str]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.text += data
+
+
+def read_page(path: Path) -> Reader:
+    reader = Reader()
+    reader.feed(path.read_text("utf-8"))
+    reader.close()
+    assert reader.open == []
+    reader.text = " ".join(reader.text.split())
+    return reader
+
+
+def gone(image: str) -> bytes:
+    raise ImageError(f"{image}: gone")
+
+
+def check_self_contained(path: Path) -> Reader:
+    page, source = read_page(path), path.read_text("utf-8")
+    assert page.tags.isdisjoint({"script", "link", "iframe", "object", "form", "a", "base"})
+    for name, value in page.attributes:
+        assert not name.startswith("on")
+        assert name != "href"
+        if name in ("src", "srcset"):
+            assert value.startswith("data:image/jpeg;base64,")
+    assert "url(" not in source
+    assert "@import" not in source
+    assert "http:" not in source
+    assert "https:" not in source
+    assert path.stat().st_size < 2_000_000
+    return page
+
+
+def test_the_page_says_what_the_records_say(build_run: Build, noise: bytes) -> None:
+    folder = build_run()
+    path = write_report(folder, lambda image: noise)
+    assert path == folder / "report.html"
+    page = check_self_contained(path)
+    test = json.loads((folder / "metrics.json").read_text())["splits"]["test"]
+    wrong = round((1 - test["accuracy"]) * test["n"])
+    assert f"is right on {100 * test['accuracy']:.1f}% of 150 test images" in page.text
+    assert f"{wrong} of 150 test images are misclassified" in page.text
+    assert [name for name, _ in page.attributes].count("src") == min(wrong, 24)
+    for told in (
+        "2 files were left out",
+        "a/empty.jpg",
+        "the file is empty",
+        "one more rung needs PyTorch",
+        "numpy",
+        "bf16",
+    ):
+        assert told in page.text
+    assert f"headstart predict {folder} IMAGE_OR_FOLDER" in page.text
+
+
+def test_the_same_run_gives_the_same_page(build_run: Build, noise: bytes) -> None:
+    folder = build_run()
+    first = write_report(folder, lambda image: noise).read_bytes()
+    assert write_report(folder, lambda image: noise).read_bytes() == first
+
+
+def test_pictures_that_are_gone_leave_their_names(build_run: Build) -> None:
+    page = check_self_contained(write_report(build_run(), gone))
+    assert "img" not in page.tags
+    assert "no picture of" in page.text
+    assert ".jpg" in page.text
+
+
+def test_hostile_and_foreign_names_stay_text(build_run: Build, noise: bytes) -> None:
+    audit = {"left_out": [{"file": EVIL, "kind": EVIL, "reason": EVIL}], "notes": [EVIL, "\udcff\u202egpj.exe"]}
+    run = {"request": {EVIL: EVIL}, "libraries": {EVIL: EVIL}, "started": EVIL}
+    ladder = {"metric": EVIL, "chosen": EVIL, "rungs": [{"strategy": EVIL, "reason": EVIL}], "notes": [EVIL]}
+    classes = (EVIL, "日本語 Ünïcode 🙂", "{{ 7 * 7 }}{% raw %}")
+    folder = build_run(
+        classes, skill=1.0, audit=audit, run=run, ladder=ladder, backbone=EVIL, strategy=EVIL, licence=EVIL
+    )
+    page = check_self_contained(write_report(folder, lambda image: noise))
+    assert page.text.count("<script>alert('x')</script>\"onload=\"x&amp;") > 20
+    assert "日本語 Ünïcode 🙂" in page.text
+    assert "{{ 7 * 7 }}" in page.text
+    assert "\u202e" not in page.text
+
+
+def test_many_classes_are_cut_to_the_most_confused(build_run: Build) -> None:
+    page = check_self_contained(write_report(build_run([f"class {i}" for i in range(100)], 600), gone))
+    assert "The 30 of 100 classes that are confused most." in page.text
+    assert ("class", "matrix many") in page.attributes
+
+
+def test_the_largest_page_stays_small(build_run: Build, noise: bytes) -> None:
+    long = "&'\"<>" * 51
+    classes = [f"{i:03d}{long}{i:03d}" for i in range(320)]
+    audit = {"left_out": [{"file": long, "kind": long, "reason": long * 20}] * 5000, "notes": [long * 50] * 500}
+    rung = {"strategy": long, "cut": 9, "score": 0.5, "decision": "kept", "reason": long * 50}
+    ladder = {"metric": "accuracy", "chosen": "x", "rungs": [rung] * 500, "notes": [long] * 500}
+    run = {"request": {f"{long}{i}": long for i in range(500)}, "libraries": {f"{i}{long}": long for i in range(500)}}
+    folder = build_run(
+        classes, 960, skill=1.0, audit=audit, ladder=ladder, run=run, seconds={f"{i}{long}": 1.0 for i in range(99)}
+    )
+    page = check_self_contained(write_report(folder, lambda image: noise))
+    assert "And 4,950 more; audit.json lists them all." in page.text
+
+
+def test_several_labels_have_no_matrix(build_run: Build, noise: bytes) -> None:
+    folder = build_run(("cat", "dog", "boat"), task="multilabel", metric="map")
+    page = check_self_contained(write_report(folder, lambda image: noise))
+    assert "What is taken for what" not in page.text
+    assert "Label by label" in page.text
+    assert "450 claims, one an image and label" in page.text
+    assert "has a mean average precision of" in page.text
+
+
+def test_a_nested_estimate_is_never_called_a_test(build_run: Build) -> None:
+    folder = build_run(n=60)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics["splits"]["test"]["estimate"] = "nested_out_of_fold"
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    page = check_self_contained(write_report(folder, gone))
+    assert "There is no test set." in page.text
+    assert "test images" not in page.text
+
+
+def test_a_run_without_scores_and_records_is_told_plainly(build_run: Build) -> None:
+    empty = {
+        "val": {"n": None, "accuracy": None},
+        "test": {"n": 0, "accuracy": None, "confusion": None, "per_class": None},
+    }
+    folder = build_run(splits=empty, baselines=None, seconds=None, abstain=None, engine=None, seed=None)
+    for name in ("ladder.json", "audit.json", "run.json", "predictions.parquet"):
+        (folder / name).unlink()
+    page = check_self_contained(write_report(folder, gone))
+    for told in ("no test score could be measured", "No score could be measured.", "No predictions were kept"):
+        assert told in page.text
+
+
+def test_a_perfect_run_has_no_mistakes(build_run: Build) -> None:
+    page = check_self_contained(write_report(build_run(skill=60.0), gone))
+    assert "None of the 150 test images is misclassified." in page.text
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "ladder.json", "audit.json", "run.json", "predictions.parquet"])
+def test_a_broken_record_is_named_and_the_old_page_kept(build_run: Build, name: str) -> None:
+    folder = build_run()
+    before = write_report(folder, gone).read_bytes()
+    (folder / name).write_bytes(b"\x00 not a record")
+    with pytest.raises(RunError, match=re.escape(name)):
+        write_report(folder, gone)
+    assert (folder / "report.html").read_bytes() == before
+
+
+def test_an_unfinished_run_says_so(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"no metrics\.json: the run has not finished"):
+        write_report(tmp_path, gone)
+
+
+def test_numbers_in_the_matrix_can_be_read_on_every_tint() -> None:
+    """WCAG 2.1 asks for a contrast of 4.5 between text and ground; the deepest tint is the worst ground."""
+    css = files("headstart.reporting").joinpath("report.css").read_text("utf-8")
+    floors = {"hit": 0.1, "miss": 0.15}
+    themes = re.findall(
+        r"--paper: (#\w+);.*?--ink: (#\w+);.*?--hit: ([\d ]+); --miss: ([\d ]+); --heat: ([\d.]+)", css, re.S
+    )
+    assert len(themes) == 3
+    for paper, ink, hit, miss, heat in themes:
+        for name, tint in (("hit", hit), ("miss", miss)):
+            assert f"calc({floors[name]:g} + var(--s)".replace("0.", ".") in css
+            share = floors[name] + float(heat)
+            ground = [share * t + (1 - share) * p for t, p in zip(map(int, tint.split()), rgb(paper), strict=True)]
+            assert contrast(ground, rgb(ink)) >= 4.5
+
+
+def rgb(colour: str) -> list[float]:
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+    return [float(int(digits[i : i + 2], 16)) for i in (0, 2, 4)]
+
+
+def contrast(a: list[float], b: list[float]) -> float:
+    dark, light = sorted((luminance(a), luminance(b)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def luminance(colour: list[float]) -> float:
+    linear = [v / 12.92 if (v := c / 255) <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for c in colour]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
