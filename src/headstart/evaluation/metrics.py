@@ -100,9 +100,10 @@ def better(metric: str, a: float, b: float) -> bool:
     OptionError
         If the metric is unknown.
     """
+    higher_is_better = _known(metric).higher_is_better
     if math.isnan(a) or math.isnan(b):
         return not math.isnan(a)
-    return a > b if _known(metric).higher_is_better else a < b
+    return a > b if higher_is_better else a < b
 
 
 def evaluate(
