@@ -80,7 +80,7 @@ def test_separable_logits_are_not_called_infinitely_sure():
     logits = generator.normal(size=(40, 3))
     truth = logits.argmax(axis=1)
     sure = probabilities(logits, fit_temperature(logits, truth, "softmax")).max(axis=1)
-    assert 0.9 < sure.mean() < 0.999
+    assert 0.8 < sure.mean() < 0.97
     many = generator.normal(size=(4000, 3))
     surer = probabilities(many, fit_temperature(many, many.argmax(axis=1), "softmax")).max(axis=1)
     assert surer.mean() > sure.mean()

@@ -42,6 +42,7 @@ def several_weights(n, seed=1):
     return np.concatenate([np.ones((1, n)), generator.random((2, n)), generator.poisson(1, (2, n))])
 
 
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
 @pytest.mark.parametrize("row", range(5))
 def test_single_label_scores_equal_the_reference(row):
     truth, probabilities = single_label()

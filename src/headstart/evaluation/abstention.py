@@ -11,8 +11,8 @@ from headstart.errors import DataError, OptionError
 from headstart.evaluation.intervals import clopper_pearson_upper
 from headstart.evaluation.scores import IntArray
 
-# Errors that the first test allows at most. Starting with none stops at an unlucky first rows' mistake; starting with
-# more needs more rows. By simulation three finds the largest coverage wherever there are rows enough for it.
+# How many errors the first test may allow at most. Allowing none gives up at a single unlucky mistake among the surest
+# rows; allowing more needs more rows. By simulation up to three gave the largest coverage, rows permitting.
 _MOST_FIRST_ERRORS = 3
 # The first test allows one error more for each ten that the wished rate would make on all rows.
 _ROWS_ERRORS_A_FIRST_ERROR = 10
