@@ -82,12 +82,15 @@ def climb(strategies: Sequence[Strategy], examples: Examples, *, metric: str, cu
     few rows, is not worse.
     """
     best: tuple[Learned, Calibration, float, Floats] | None = None
-    rungs = []
+    rungs: list[Rung] = []
+    notes = []
     judged = examples.judged
     truth, groups = examples.targets[judged], examples.groups[judged]
     for strategy in strategies:
         started = time.perf_counter()
         learned = learn(strategy, examples)
+        if not learned.converged:
+            notes.append(f"{strategy.title}: a fit ended by its limit of iterations, short of the optimum")
         calibration = calibrate(learned.logits[judged], truth, groups, examples.task, seed)
         value = score(metric, examples.task.name, truth, calibration.probabilities, calibration.thresholds)
         losses = _losses(examples, truth, calibration.probabilities)
@@ -103,7 +106,7 @@ def climb(strategies: Sequence[Strategy], examples: Examples, *, metric: str, cu
             best = (learned, calibration, value, losses)
     if best is None:
         raise ValueError("no strategy to race")
-    record = LadderRecord(metric, best[0].strategy.title, tuple(rungs), ())
+    record = LadderRecord(metric, best[0].strategy.title, tuple(rungs), tuple(notes))
     return Climbed(best[0], best[1], record)
 
 

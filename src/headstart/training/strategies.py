@@ -63,11 +63,14 @@ class Learned:
         The penalty chosen by out-of-fold log-loss, for logistic regression.
     logits:
         float64 (n, C), of models that had not seen the row; NaN where a row was never held out.
+    converged:
+        Whether the fits behind the logits reached their tolerance.
     """
 
     strategy: Strategy
     penalty: float | None
     logits: Floats
+    converged: bool = True
 
 
 def outputs_of(strategy: Strategy, columns: dict[str, slice]) -> tuple[str, ...]:
@@ -81,7 +84,7 @@ def learn(strategy: Strategy, examples: Examples) -> Learned:
     if strategy.method == "logistic":
         weights = _weights(strategy, encoded)
         choice = choose(rows, encoded, list(examples.folds), kind=examples.task.kind, row_weights=weights)
-        return Learned(strategy, choice.penalty, choice.oof_logits)
+        return Learned(strategy, choice.penalty, choice.oof_logits, choice.converged)
     logits = np.full(encoded.shape, np.nan)
     for seen, held in examples.folds:
         logits[held] = fit_prototype(rows[seen], encoded[seen], kind=examples.task.kind).logits(rows[held])
