@@ -139,7 +139,13 @@ def test_a_storm_of_kills(digits: Path, tmp_path: Path, environment: dict[str, s
 def test_ctrl_c_ends_with_130_and_keeps_the_store(digits: Path, tmp_path: Path, environment: dict[str, str]) -> None:
     command = [sys.executable, "-m", "headstart.cli", "fit", str(digits), "--out", "run"]
     process = subprocess.Popen(
-        command, cwd=tmp_path / "work", env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        cwd=tmp_path / "work",
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that starts the tests in the background lets its children ignore the signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     graphs = tmp_path / "cache" / "graphs"
     while not list(graphs.rglob("graph.blob")) and process.poll() is None:
