@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
+from PIL import Image
+
+from headstart.data.splits import folds
+from headstart.features.table import FeatureTable
+from headstart.tasks import TASKS
+from headstart.training.examples import Examples
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +30,75 @@ def shared() -> Path:
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test works on a cache of its own and never on the user's."""
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """300 handwritten digits of three classes, a folder a class."""
+    from sklearn.datasets import load_digits
+
+    folder = tmp_path_factory.mktemp("data") / "digits"
+    found = load_digits()
+    for digit in (0, 1, 8):
+        (folder / str(digit)).mkdir(parents=True)
+        for number in np.flatnonzero(found.target == digit)[:100]:
+            pixels = np.round(found.images[number] * (255 / 16)).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / str(digit) / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def warm_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache for tests that work on real weights, so that a graph is compiled once for all of them."""
+    return tmp_path_factory.mktemp("warm_cache")
+
+
+@pytest.fixture(scope="session")
+def digits_run(digits: Path, warm_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on the digits: 60 of them held out as a test."""
+    import headstart
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HEADSTART_CACHE", str(warm_cache))
+        return headstart.fit(digits, out=tmp_path_factory.mktemp("run") / "digits").folder
+
+
+MakeExamples = Callable[..., Examples]
+
+
+@pytest.fixture(scope="session")
+def make_examples() -> MakeExamples:
+    """Labelled clouds of points in the place of features: a stage that tells more of the class than the top does."""
+    return _clouds
+
+
+def _clouds(
+    counts: Sequence[int],
+    *,
+    top: float = 1.0,
+    stage: float = 1.0,
+    task: str = "classification",
+    groups: npt.NDArray[np.int64] | None = None,
+    shuffled: bool = False,
+    seed: int = 0,
+) -> Examples:
+    """``counts`` rows a class; ``top`` and ``stage`` are how far apart the classes lie in these outputs."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(len(counts)), counts)
+    width = 12
+    centres = np.random.default_rng(99).normal(size=(len(counts), 2 * width))
+    rows = rng.normal(size=(len(labels), 2 * width)) + centres[labels] * np.repeat([stage, top], width)
+    if shuffled:
+        labels = rng.permutation(labels)
+    targets = labels if task == "classification" else np.stack([labels == 0, labels > 0], axis=1)
+    owners = np.arange(len(labels)) if groups is None else groups
+    return Examples(
+        table=FeatureTable.from_array(rows.astype(np.float32)),
+        places=np.arange(len(labels)),
+        columns={"stage_1": slice(0, width), "features": slice(width, 2 * width)},
+        targets=targets,
+        classes=len(counts) if task == "classification" else 2,
+        groups=owners,
+        folds=tuple(folds(targets, owners, 5, seed)),
+        task=TASKS[task],
+    )

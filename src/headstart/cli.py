@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -39,7 +40,10 @@ class Engine(StrEnum):
     torch = "torch"
 
 
-Data = Annotated[Path, typer.Argument(help="A folder per class, train/ val/ test/, a CSV or Parquet table, or a zip.")]
+Data = Annotated[
+    Path,
+    typer.Argument(metavar="DATA", help="A folder per class, train/ val/ test/, a CSV or Parquet table, or a zip."),
+]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or the model folder in it.")]
 Root = Annotated[Path | None, typer.Option(help="What the paths in a table are relative to.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
@@ -49,8 +53,9 @@ Backbone = Annotated[str, typer.Option(help="A name from `headstart backbones`."
 DEFAULT_BACKBONE = "bundled/tf_efficientnet_lite0"
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _options(
+    context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
@@ -59,6 +64,8 @@ def _options(
 
         typer.echo(headstart.__version__)
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        context.fail("Missing command.")
 
 
 @app.command()
@@ -115,7 +122,7 @@ def inspect(data: Data, root: Root = None, as_json: AsJson = False) -> None:
 @app.command()
 def predict(
     run: RunFolder,
-    images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Images, or folders of images.")],
     max_error: Annotated[
         float | None, typer.Option(help="Abstain where the model is not sure enough for this error rate.")
     ] = None,
@@ -151,7 +158,7 @@ def evaluate(
     engine: EngineOption = Engine.auto,
     as_json: AsJson = False,
 ) -> None:
-    """Score a model on labelled images; where they have a test split, on that."""
+    """Score a model on labelled images; where they have splits, on test, else on val."""
     from headstart import records
     from headstart.artifact.model import open_model
     from headstart.reporting import terminal
@@ -162,7 +169,7 @@ def evaluate(
 
 @app.command()
 def embed(
-    data: Annotated[Path, typer.Argument(help="A folder of images, labelled or not.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of images, labelled or not.")],
     out: Annotated[Path, typer.Option(help="The Parquet file to write: file, and features as float32.")],
     backbone: Backbone = DEFAULT_BACKBONE,
     engine: EngineOption = Engine.auto,
@@ -170,10 +177,12 @@ def embed(
     """Write the backbone's pooled features of every image in a folder."""
     from headstart.features.embedding import embed_folder
 
-    written, failures = embed_folder(data, out, backbone=backbone, engine=engine.value, progress=_progress(), say=_say)
+    written, failures = embed_folder(
+        folder, out, backbone=backbone, engine=engine.value, progress=_progress(), say=_say
+    )
     for reason in failures:
         _say(f"left out: {reason}")
-    typer.echo(f"{written} rows in {out}")
+    typer.echo(f"{written} {'row' if written == 1 else 'rows'} in {out}")
 
 
 @app.command()
@@ -201,6 +210,9 @@ def main() -> None:
     """Run the command line; errors that a user can mend become one or two lines and exit code 2, Ctrl-C 130."""
     from headstart.errors import HeadstartError
 
+    for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a character gets its number
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")  # it may stand before or behind the command
@@ -211,11 +223,10 @@ def main() -> None:
             raise
         _say(f"headstart: {error}")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        if debug:
-            raise
-        _say("headstart: interrupted; what was computed is kept, the same command goes on from there")
-        sys.exit(130)
+    except SystemExit as end:  # Typer turns Ctrl-C into this
+        if end.code == 130:
+            _say("headstart: interrupted; what was computed is kept, the same command goes on from there")
+        raise
 
 
 def _fit(source: Any, out: Path | None, as_json: bool, options: Any = None) -> None:

@@ -15,6 +15,7 @@ from headstart.errors import StorageError
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_RIGHT = {errno.EACCES, errno.EPERM, errno.EROFS}
+_NO_FOLDER = {errno.ENOTDIR, errno.EEXIST}
 
 
 def cache_root() -> Path:
@@ -37,7 +38,7 @@ def sha256_of(path: Path) -> str:
 
 @contextlib.contextmanager
 def clear_storage_errors(path: Path) -> Iterator[None]:
-    """Turn "disk full", "read-only" and their like into :class:`StorageError`; other errors pass."""
+    """Turn "disk full", "read-only", "not a folder" and their like into :class:`StorageError`; other errors pass."""
     try:
         yield
     except OSError as error:
@@ -48,6 +49,11 @@ def clear_storage_errors(path: Path) -> Iterator[None]:
         if error.errno in _NO_RIGHT:
             raise StorageError(
                 f"not allowed to write {path}: choose another place with --out or HEADSTART_CACHE"
+            ) from error
+        if error.errno in _NO_FOLDER:
+            raise StorageError(
+                f"can't write {path}: a file is where a folder is wanted; choose another place with --out or "
+                "HEADSTART_CACHE"
             ) from error
         raise
 

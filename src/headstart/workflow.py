@@ -130,10 +130,10 @@ def fit(
     options.check()
     if options.offline:
         go_offline()
-    with Run.create(Path(out) if out else None, _name(source), _request(source, options), seed=options.seed) as run:
-        with clock.section("load"):
-            dataset = load(source, root=Path(options.root) if options.root else None)
-            backbone = find_backbone(options.backbone)
+    with clock.section("load"):  # before there is a run folder, so that a wrong name leaves none behind
+        dataset = load(source, root=Path(options.root) if options.root else None)
+        backbone = find_backbone(options.backbone)
+    with Run.create(Path(out) if out else None, dataset.name, _request(source, options), seed=options.seed) as run:
         with clock.section("compile"):
             compiled = compile_trunk(probe_trunk(backbone), engine=options.engine, say=say)
         with clock.section("features"):
@@ -176,10 +176,6 @@ def _blas_threads(rows: int) -> AbstractContextManager[object]:
     return threadpool_limits(1, user_api="blas")  # type: ignore[no-any-return]
 
 
-def _name(source: Source) -> str:
-    return Path(source).resolve().stem if isinstance(source, str | Path) else "data"
-
-
 def _request(source: Source, options: Options) -> dict[str, Any]:
     where = str(Path(source).resolve()) if isinstance(source, str | Path) else "in memory"
     return {"source": where, **dataclasses.asdict(options)}
@@ -217,7 +213,9 @@ def examples_of(
     else:
         pairs = folds(development.targets, development.groups, FOLDS, seed)
     if not any(len(held) for _, held in pairs):
-        raise DataError(f"{dataset.name}: too few images to hold any out for judging; label at least two a class")
+        raise DataError(
+            f"{dataset.name}: too few images are left to hold any out for choices; label more of each class"
+        )
     task = TASKS[dataset.task]
     targets, groups = development.targets, development.groups
     return Examples(table, places, columns, targets, len(dataset.classes), groups, tuple(pairs), task)

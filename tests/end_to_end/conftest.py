@@ -1,4 +1,4 @@
-"""The command line as a subprocess, and a small folder of real images."""
+"""The command line as a subprocess, watched from inside."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 # Records what a process does, from inside it: internet sockets are refused, child processes are noted.
 SPY = """
@@ -47,21 +45,6 @@ class Done:
     @property
     def json(self) -> dict[str, Any]:
         return dict(json.loads(self.out))
-
-
-@pytest.fixture(scope="session")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """300 handwritten digits of three classes, a folder a class."""
-    from sklearn.datasets import load_digits
-
-    folder = tmp_path_factory.mktemp("data") / "digits"
-    found = load_digits()
-    for digit in (0, 1, 8):
-        (folder / str(digit)).mkdir(parents=True)
-        for number in np.flatnonzero(found.target == digit)[:100]:
-            pixels = np.round(found.images[number] * (255 / 16)).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / str(digit) / f"{number}.png")
-    return folder
 
 
 @pytest.fixture

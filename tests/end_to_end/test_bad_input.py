@@ -43,6 +43,7 @@ def test_an_empty_folder(headstart: Headstart, tmp_path: Path) -> None:
     (tmp_path / "void").mkdir()
     _refused(headstart("fit", tmp_path / "void"), "void")
     _refused(headstart("fit", tmp_path / "absent"), "absent")
+    assert not list((tmp_path / "work").iterdir()), "a refused command leaves a run folder behind"
 
 
 def test_a_single_class(headstart: Headstart, folder: Path) -> None:

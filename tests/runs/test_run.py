@@ -263,3 +263,17 @@ def test_a_run_killed_at_any_moment_is_finished_by_the_next() -> None:
     assert [path.name for path in Path("runs").iterdir()] == ["ants-1"]
     assert find_run(Path("runs/ants-1")).record.state == "finished"
     assert list(Path("runs").rglob("*.tmp")) == []
+
+
+def test_an_error_before_anything_is_written_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="bad data"), Run.create(tmp_path / "runs" / "a", "a", {}):
+        raise ValueError("bad data")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_after_something_was_written_keeps_it(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "a", "a", {})
+    run.write("audit.json", "{}")
+    with pytest.raises(ValueError, match="late"), run:
+        raise ValueError("late")
+    assert (tmp_path / "a" / "audit.json").exists()

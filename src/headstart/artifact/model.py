@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from headstart.artifact.saved import SavedModel, read_model
 from headstart.backbones.catalogue import find_backbone
 from headstart.data import Dataset, load
 from headstart.data.listing import list_images
+from headstart.data.rows import first_few
 from headstart.errors import ArtifactError, DataError, ImageError, OptionError
 from headstart.evaluation.abstention import fit_abstain
 from headstart.evaluation.calibration import probabilities as to_probabilities
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     OneImage = str | Path | bytes | Image | npt.NDArray[np.generic]
 
 Floats = npt.NDArray[np.float64]
+_LOG = logging.getLogger("headstart")
 
 
 @dataclass(frozen=True)
@@ -123,8 +126,8 @@ class Model:
     def evaluate(self, source: Any, *, root: Path | None = None, seed: int = 0) -> dict[str, Any]:
         """Score the model on labelled data that :func:`headstart.load` takes.
 
-        Where the data have a test split, only that is scored. Returns the keys of a split in ``metrics.json``, and
-        ``left_out``: the number of files that could not be used.
+        Where the data have splits, the one that plays the test is scored: ``test``, else ``val``. Returns the keys of a
+        split in ``metrics.json``, and ``left_out``: the number of files that could not be used.
 
         Raises
         ------
@@ -132,7 +135,8 @@ class Model:
             If the data are of another task or have classes that the model does not know.
         """
         dataset = source if isinstance(source, Dataset) else load(source, root=root)
-        dataset = dataset.test() if len(dataset.test()) else dataset
+        tested = next((split for split in ("test", "val") if (dataset.splits == split).any()), "")
+        dataset = dataset.select(dataset.splits == tested) if tested else dataset
         truth = self._truth(dataset)
         kept, rows = [], []
         for positions, batch, _ in embed(dataset.read, dataset.files, self._compiled):
@@ -162,8 +166,10 @@ class Model:
             raise DataError(f"{dataset.name} is for {dataset.task}, the model for {self.record.task}")
         unknown = sorted(set(dataset.classes) - set(self.classes))
         if unknown:
-            known = ", ".join(self.classes[:10])
-            raise DataError(f"{dataset.name} has classes that the model does not know: {', '.join(unknown)} ({known})")
+            known = first_few(self.classes, 10)
+            raise DataError(
+                f"{dataset.name} has classes that the model does not know: {first_few(unknown, 10)}; it knows {known}"
+            )
         place = np.array([self.classes.index(name) for name in dataset.classes])
         if self.task.kind == "softmax":
             return np.asarray(place[dataset.targets])
@@ -218,7 +224,7 @@ class Model:
         return rule.threshold
 
 
-def open_model(path: str | Path, *, engine: EngineName = "auto", say: Say = print) -> Model:
+def open_model(path: str | Path, *, engine: EngineName = "auto", say: Say = _LOG.warning) -> Model:
     """Open a run folder, or the ``model`` folder in it.
 
     Raises
@@ -266,7 +272,7 @@ class _Inputs:
         if isinstance(one, bytes | bytearray):
             return bytes(one)
         if not isinstance(one, str | Path):
-            return encode(one)
+            return encode(one, self.names[position])
         try:
             return Path(one).read_bytes()
         except OSError as error:

@@ -10,15 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.data.splits import folds
-from headstart.evaluation.calibration import probabilities
+from headstart.errors import DataError
+from headstart.evaluation.calibration import fit_temperature, probabilities
 from headstart.evaluation.metrics import evaluate, score
 from headstart.planning.ladder import Climbed, climb
 from headstart.tasks import Task
-from headstart.training.baselines import fit_knearest, fit_prototype, majority
+from headstart.training.baselines import fit_knearest, majority
 from headstart.training.calibrate import Floats
 from headstart.training.examples import Examples, Ints, features_of
 from headstart.training.linear import LinearModel
-from headstart.training.strategies import Strategy, outputs_of, refit
+from headstart.training.strategies import STRATEGIES, Strategy, learn, outputs_of, refit
 
 NESTED_FOLDS = 5
 TOP = ("features",)
@@ -129,30 +130,39 @@ def judge_nested(
     """Out-of-fold predictions of the whole procedure, choice of strategy and calibration included.
 
     For data too few to hold a test split out: each of five folds is predicted by a model that was chosen, fitted and
-    calibrated on the other four (nested cross-validation, Varma and Simon 2006).
+    calibrated on the other four (nested cross-validation, Varma and Simon 2006). A fold is skipped where the other four
+    leave nothing to hold out for a choice.
+
+    Raises
+    ------
+    DataError
+        If that is so in all folds.
     """
     found = np.full((len(examples), examples.classes), np.nan)
-    thresholds = np.full(examples.classes, 0.0)
-    outer = folds(examples.targets, examples.groups, NESTED_FOLDS, seed)
+    thresholds: list[Floats] = []
     baselines: dict[str, Floats] = {}
-    for seen, held in outer:
+    for seen, held in folds(examples.targets, examples.groups, NESTED_FOLDS, seed):
         inner = folds(examples.targets[seen], examples.groups[seen], NESTED_FOLDS, seed)
+        if not inner:
+            continue
         part = examples.subset(seen, inner)
         climbed = climb(strategies, part, metric=metric, cut=0, seed=seed)
         fitted = refit_best(climbed, part)
         found[held] = fitted.predict(part, examples.places[held])
         if fitted.thresholds is not None:
-            thresholds += fitted.thresholds / len(outer)
+            thresholds.append(fitted.thresholds)
         for name, rows in _baselines(part, examples.places[held]).items():
             baselines.setdefault(name, np.full_like(found, np.nan))[held] = rows
     judged = np.flatnonzero(np.isfinite(found).all(1))
+    if not len(judged):
+        raise DataError(f"{len(examples)} images are too few to judge a model that is fitted on them: label more")
     return Judged(
         "test",
         examples.places[judged],
         examples.targets[judged],
         examples.groups[judged] if grouped else None,
         found[judged],
-        thresholds if examples.task.kind == "sigmoid" else None,
+        np.mean(thresholds, axis=0) if thresholds else None,
         "nested_out_of_fold",
         {name: rows[judged] for name, rows in baselines.items()},
     )
@@ -162,10 +172,12 @@ def _baselines(examples: Examples, places: Ints) -> dict[str, Floats]:
     """What needs no training: the most frequent class, the nearest neighbours, the nearest class mean."""
     seen, encoded, kind = examples.features(TOP), examples.encoded, examples.task.kind
     rows = features_of(examples.table, places, examples.columns, TOP)
+    prototype, judged = learn(STRATEGIES["prototype"], examples), examples.judged
+    temperature = fit_temperature(prototype.logits[judged], examples.targets[judged], kind)
     return {
         "majority": majority(encoded, len(places), kind),
         "knn": fit_knearest(seen, encoded, examples.folds, kind=kind).probabilities(rows),
-        "prototype": probabilities(fit_prototype(seen, encoded, kind=kind).logits(rows), 1.0, kind),
+        "prototype": probabilities(refit(prototype, examples).logits(rows), temperature, kind),
     }
 
 

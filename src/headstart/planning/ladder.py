@@ -5,16 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from headstart.evaluation.comparison import paired_difference
-from headstart.evaluation.metrics import METRICS, score
+from headstart.evaluation.metrics import better, score
 from headstart.evaluation.scores import row_label_log_loss, row_log_loss
 from headstart.training.calibrate import Calibration, Floats, calibrate
 from headstart.training.examples import Examples
+from headstart.training.probe import balanced_weights
 from headstart.training.strategies import STRATEGIES, Learned, Strategy, learn
+
+# Metrics that count every class alike, however rare. A model that serves them has the worse log-loss over all rows, so
+# under them a row's loss weighs as much as its class is rare.
+CLASSES_ALIKE = ("balanced_accuracy", "macro_f1")
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,8 @@ class Rung:
     log_loss:
         Mean negative log-likelihood of the same rows, in nats.
     gain_ci95:
-        95 % interval of the log-loss that it saves a row against the best before it; ``None`` for the first.
+        95 % interval of the log-loss that it saves a row against the best before it, where the metric counts classes
+        alike a row of classes of equal weight; ``None`` for the first.
     """
 
     strategy: str
@@ -68,8 +75,7 @@ def candidates(strategy: str, examples: Examples, metric: str) -> list[Strategy]
     """
     named = list(STRATEGIES.values()) if strategy == "auto" else [STRATEGIES[strategy]]
     counts = examples.encoded.sum(0)
-    asks = metric in ("balanced_accuracy", "macro_f1") and examples.task.kind == "softmax"
-    if not asks or counts.max() == counts.min():
+    if not _counts_classes_alike(examples, metric) or counts.max() == counts.min():
         return named
     weighted = [Strategy(s.name, s.features, s.method, "balanced") for s in named if s.method == "logistic"]
     return named + weighted
@@ -79,13 +85,15 @@ def climb(strategies: Sequence[Strategy], examples: Examples, *, metric: str, cu
     """Race strategies on the folds of ``examples``.
 
     A strategy replaces the best before it when the metric is better and the log-loss, which is far less noisy on
-    few rows, is not worse.
+    few rows, is not worse. Under a metric that counts classes alike, so does that log-loss.
     """
     best: tuple[Learned, Calibration, float, Floats] | None = None
     rungs: list[Rung] = []
     notes = []
     judged = examples.judged
     truth, groups = examples.targets[judged], examples.groups[judged]
+    alike = _counts_classes_alike(examples, metric)
+    weights = balanced_weights(examples.encoded[judged]) if alike else np.ones(len(judged))
     for strategy in strategies:
         started = time.perf_counter()
         learned = learn(strategy, examples)
@@ -94,34 +102,37 @@ def climb(strategies: Sequence[Strategy], examples: Examples, *, metric: str, cu
         calibration = calibrate(learned.logits[judged], truth, groups, examples.task, seed)
         value = score(metric, examples.task.name, truth, calibration.probabilities, calibration.thresholds)
         losses = _losses(examples, truth, calibration.probabilities)
+        weighted = losses * weights
         kept, gain, reason = True, None, "the first rung"
         if best is not None:
-            difference = paired_difference(best[3], losses, groups, seed=seed)
+            difference = paired_difference(best[3], weighted, groups, seed=seed)
             gain = difference.ci95
-            kept, reason = _decide(metric, value, best[2], difference.mean)
+            kept, reason = _decide(metric, value, best[2], difference.mean, alike)
         seconds = time.perf_counter() - started
         decision: Literal["kept", "dropped"] = "kept" if kept else "dropped"
         rungs.append(Rung(strategy.title, cut, seconds, value, float(losses.mean()), gain, decision, reason))
         if kept:
-            best = (learned, calibration, value, losses)
+            best = (learned, calibration, value, weighted)
     if best is None:
         raise ValueError("no strategy to race")
     record = LadderRecord(metric, best[0].strategy.title, tuple(rungs), tuple(notes))
     return Climbed(best[0], best[1], record)
 
 
-def _losses(examples: Examples, truth: np.ndarray, probabilities: Floats) -> Floats:
+def _losses(examples: Examples, truth: npt.NDArray[Any], probabilities: Floats) -> Floats:
     rows = row_log_loss if examples.task.kind == "softmax" else row_label_log_loss
     return rows(truth, probabilities)
 
 
-def _decide(metric: str, value: float, best: float, saved: float) -> tuple[bool, str]:
-    sign = 1 if METRICS[metric].higher_is_better else -1
-    difference = (
-        f"{metric} {value:.4f} against {best:.4f}, log-loss {'lower' if saved > 0 else 'higher'} by {abs(saved):.4f}"
-    )
-    if sign * (value - best) > 0 and saved >= 0:
+def _counts_classes_alike(examples: Examples, metric: str) -> bool:
+    return metric in CLASSES_ALIKE and examples.task.kind == "softmax"
+
+
+def _decide(metric: str, value: float, best: float, saved: float, alike: bool) -> tuple[bool, str]:
+    loss = f"{'class-balanced ' if alike else ''}log-loss {'lower' if saved > 0 else 'higher'} by {abs(saved):.4f}"
+    difference = f"{metric} {value:.4f} against {best:.4f}, {loss}"
+    if better(metric, value, best) and saved >= 0:
         return True, f"better than the best before it: {difference}"
-    if value == best and saved > 0:
+    if not better(metric, best, value) and saved > 0:  # equal, or undefined on these rows
         return True, f"as good, and surer of it: {difference}"
     return False, f"not better than the best before it: {difference}"

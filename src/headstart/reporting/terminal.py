@@ -16,7 +16,7 @@ from headstart.auditing.inspection import Inspection, Spread
 from headstart.features.cache import CacheDescription
 from headstart.reporting.verdict import verdict
 
-_OUT = Console(highlight=False)
+_OUT = Console(highlight=False, emoji=False)
 _SCORES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -38,7 +38,8 @@ def show_run(folder: Path, source: Any) -> None:
         _OUT.print(f"• {escape(note)}", soft_wrap=True)
     if audit["left_out"]:
         _OUT.print(
-            f"• {len(audit['left_out'])} files were left out; {folder / 'audit.json'} lists them", soft_wrap=True
+            f"• {_files(len(audit['left_out']))} left out; {escape(str(folder / 'audit.json'))} lists them",
+            soft_wrap=True,
         )
     _OUT.print()
     show_scores(metrics["splits"], metrics["baselines"])
@@ -91,7 +92,7 @@ def show_inspection(found: Inspection) -> None:
     for name, text in rows.items():
         _OUT.print(f"{name:16}{escape(text)}", soft_wrap=True)
     for entry in found.left_out[:20]:
-        _OUT.print(f"  {escape(entry.reason)}", soft_wrap=True)
+        _OUT.print(f"  {escape(entry.file)}: {escape(entry.reason)}", soft_wrap=True)
     if len(found.left_out) > 20:
         _OUT.print(f"  and {len(found.left_out) - 20} more; --json lists them all")
     for note in found.notes:
@@ -133,6 +134,10 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
         count /= 1000
     raise AssertionError("unreachable")
+
+
+def _files(count: int) -> str:
+    return "1 file was" if count == 1 else f"{count} files were"
 
 
 def _estimate(split: Mapping[str, Any]) -> str:

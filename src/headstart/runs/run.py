@@ -108,7 +108,17 @@ class Run:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Let go of the folder; after an error, also remove it if nothing but the record of the request is in it."""
+        if kind is not None:
+            self._remove_if_bare()
         self.close()
+
+    def _remove_if_bare(self) -> None:
+        with contextlib.suppress(OSError):
+            if {path.name for path in self.folder.iterdir()} <= {FILE, _LOCK}:
+                shutil.rmtree(self.folder)
+                if self.folder.parent.name == "runs":
+                    self.folder.parent.rmdir()  # fails if it is not empty
 
 
 @dataclass(frozen=True)

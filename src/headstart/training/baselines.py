@@ -99,8 +99,8 @@ def fit_prototype(features: Features, targets: Floats, *, kind: Kind) -> LinearM
 
     The logit of a class is minus half the squared distance to its mean, less what all classes share; that of a label is
     the difference of those of the mean of the rows that have it and the mean of those that don't. Squared distances are
-    divided by the number of columns, so logits are of order one and too cautious: the ranking is the result, and a
-    temperature fitted on unseen rows makes probabilities of it.
+    divided by the square root of the number of columns, by which they grow: on seven real sets the best temperature
+    then was 0.66 to 1.44. The ranking is the result, and a temperature fitted on unseen rows makes probabilities of it.
 
     A class without a row gets zero weights and a bias too low to win; so does, mirrored, a label that every row has.
 
@@ -121,7 +121,8 @@ def fit_prototype(features: Features, targets: Floats, *, kind: Kind) -> LinearM
         weights, bias = weights - other_weights, bias - other_bias
     rare, counts = unseen_log_odds(len(targets)), targets.sum(axis=0)
     weights[:, counts == 0] = 0.0
-    bias[counts == 0] = rare
+    # The best logit of a row is at least the lowest bias, because the classes' weighted means add up to zero.
+    bias[counts == 0] = rare + (bias[counts > 0].min() if kind == "softmax" else 0.0)
     if kind == "sigmoid":
         weights[:, counts == len(targets)] = 0.0
         bias[counts == len(targets)] = -rare
@@ -129,14 +130,15 @@ def fit_prototype(features: Features, targets: Floats, *, kind: Kind) -> LinearM
 
 
 def _towards_means(features: Features, scale: ColumnScale, targets: Floats) -> tuple[Floats, Floats]:
-    """(D, C) means of the classes' standardised rows and (C,) minus half their squared lengths, both divided by D."""
+    """(D, C) means of the classes' standardised rows and (C,) minus half their squared lengths, both over √D."""
     counts = targets.sum(axis=0)
     share = targets / np.where(counts > 0, counts, 1.0)
     means = np.zeros((features.shape[1], targets.shape[1]))
     for start in range(0, len(features), CHUNK_ROWS):
         rows = slice(start, start + CHUNK_ROWS)
         means += scale.standardise(features[rows]).T @ share[rows]
-    return means / len(means), -np.square(means).sum(axis=0) / (2 * len(means))
+    root = np.sqrt(len(means))
+    return means / root, -np.square(means).sum(axis=0) / (2 * root)
 
 
 def _vote(similarity: NDArray[np.float32], voters: Floats, frequencies: Floats) -> Floats:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Objective = Callable[[Floats], tuple[float, Floats]]
 
-MEMORY = 10  # pairs of steps remembered; the usual choice (Nocedal 1980), larger ones saved nothing here
-ITERATIONS = 1000  # ten times what the hardest real fit needed
+# Pairs of steps remembered; the usual choice. Larger ones saved under 3 % of the evaluations on four real sets.
+MEMORY = 10
+ITERATIONS = 1000  # more than ten times what the hardest of four real sets needed
 SUFFICIENT = 1e-4  # Armijo's share of the decrease that the slope promises
 
 

@@ -16,7 +16,8 @@ from headstart.training.linear import Features, Floats, Kind, LinearModel, fit_p
 
 Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
 
-# Out-of-fold logits end up in scores and temperatures, so they are fitted to about 1e-3 in probability.
+# Out-of-fold logits end up in scores and temperatures. With this and float32, no out-of-fold probability of four real
+# sets was further than 4e-3 from the exact optimum's.
 FOLD_TOLERANCE = 1e-7
 
 
@@ -31,7 +32,7 @@ class Penalties:
     ----------
     strongest:
         At 1.0, a penalty as large as the mean squared length of a row, a typical logit can't move by more than about
-        1 from the class frequencies, whatever the data: no weaker signal than that needs a stronger penalty.
+        1 from the class frequencies, whatever the data: the path starts where features have little say.
     factor:
         Between neighbours. On four real sets the loss at the best of these, half a decade apart, was within 1 % of
         the minimum between them.
@@ -42,7 +43,7 @@ class Penalties:
     patience:
         The path ends when the loss has risen at this many penalties in a row.
     negligible:
-        Nats; the path also ends below this loss, where no metric can show a further gain.
+        Nats; the path also ends below this loss, where there is little left to gain.
     """
 
     strongest: float = 1.0
@@ -115,8 +116,8 @@ def choose(
         As :func:`headstart.training.linear.walk_path` takes them.
     folds:
         Pairs of row numbers: trained on, held out. No row is held out twice. Memory holds every fold's rows at once,
-        in float32. The folds run in threads of their own, each with one thread for its matrix products: that takes
-        two thirds of the time on two cores, and far less beside other work, which products in many threads wait for.
+        in float32. The folds run in threads of their own, each with one thread for its matrix products: beside
+        other work that is several times faster than products in many threads, which wait for one another.
     penalties:
         None stands for ``Penalties()``.
 
