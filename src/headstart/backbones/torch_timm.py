@@ -108,6 +108,7 @@ def from_folder(folder: Path) -> TimmBackbone:
     BackboneError
         If a file is missing or damaged, the architecture is unknown to timm, or tensors are missing or left over.
     """
+    folder = folder.expanduser().resolve()  # the name goes into saved models, which may be opened from elsewhere
     config_path, weights_path = folder / "config.json", folder / "model.safetensors"
     for path in (config_path, weights_path):
         if not path.is_file():
