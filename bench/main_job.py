@@ -179,7 +179,7 @@ def headstart_features(files: list[str]) -> Iterator[int]:
     import hashlib
 
     from headstart.backbones.catalogue import find_backbone
-    from headstart.features.engine import compile_trunk
+    from headstart.features.compiling import compile_trunk
     from headstart.features.extract import extract, probe_trunk
     from headstart.features.parity import photographs
     from headstart.features.store import Store

@@ -19,7 +19,7 @@ import numpy as np
 from headstart.backbones.catalogue import find_backbone
 from headstart.data import load
 from headstart.data.protocol import resolve
-from headstart.features.engine import compile_trunk
+from headstart.features.compiling import compile_trunk
 from headstart.features.extract import probe_trunk
 from headstart.planning.judging import TOP, refit_best
 from headstart.planning.ladder import candidates, climb

@@ -22,7 +22,8 @@ from headstart.data.splits import folds
 from headstart.errors import DataError, OptionError
 from headstart.evaluation.abstention import fit_abstain
 from headstart.evaluation.metrics import METRICS
-from headstart.features.engine import CompiledTrunk, EngineName, Say, compile_trunk
+from headstart.features.compiling import compile_trunk
+from headstart.features.engine import CompiledTrunk, EngineName, Say
 from headstart.features.extract import Extraction, extract, probe_trunk
 from headstart.features.store import Store
 from headstart.features.table import FeatureTable

@@ -13,8 +13,8 @@ import pytest
 
 from headstart.backbones.bundled import BundledBackbone
 from headstart.errors import EngineError, MissingExtraError
-from headstart.features import engine, openvino_engine, parity
-from headstart.features.engine import compile_trunk
+from headstart.features import compiling, openvino_engine, parity
+from headstart.features.compiling import compile_trunk
 from headstart.features.extract import probe_trunk
 from headstart.features.openvino_engine import OpenVinoTrunk
 from headstart.features.parity import photographs
@@ -131,7 +131,7 @@ def test_auto_takes_torch_where_openvino_fails(
 
 
 def test_torch_engine_without_torch_names_the_extra(backbone: BundledBackbone, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "_has_torch", lambda: False)
+    monkeypatch.setattr(compiling, "_has_torch", lambda: False)
     with pytest.raises(MissingExtraError, match=r"headstart\[train\]"):
         compile_trunk(backbone.trunk(9), engine="torch")
 

@@ -20,7 +20,8 @@ from headstart.errors import ArtifactError, DataError, ImageError, OptionError
 from headstart.evaluation.abstention import fit_abstain
 from headstart.evaluation.calibration import probabilities as to_probabilities
 from headstart.evaluation.metrics import evaluate
-from headstart.features.engine import CompiledTrunk, EngineName, Say, compile_trunk
+from headstart.features.compiling import compile_trunk
+from headstart.features.engine import CompiledTrunk, EngineName, Say
 from headstart.features.extract import embed, probe_trunk
 from headstart.imaging import encode
 from headstart.runs import find_run

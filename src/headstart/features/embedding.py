@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from headstart.backbones.catalogue import find_backbone
 from headstart.data.listing import list_images
 from headstart.errors import DataError, ImageError, StorageError
-from headstart.features.engine import EngineName, compile_trunk
+from headstart.features.compiling import compile_trunk
+from headstart.features.engine import EngineName
 from headstart.features.extract import extract, probe_trunk
 from headstart.features.store import Store
 from headstart.files import clear_storage_errors, replacing, sha256
