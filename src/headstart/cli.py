@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from headstart.runs import Progress
+    from headstart.runs import Progress, Run
 
 app = typer.Typer(
     help="Transfer learning for computer vision: a folder of labelled images in, a measured classifier out.",
@@ -29,6 +31,7 @@ class Metric(StrEnum):
     balanced_accuracy = "balanced_accuracy"
     macro_f1 = "macro_f1"
     auroc = "auroc"
+    map = "map"
     log_loss = "log_loss"
 
 
@@ -207,7 +210,20 @@ def cache(clear: Annotated[bool, typer.Option("--clear", help="Remove everything
 
 
 def main() -> None:
-    """Run the command line; errors that a user can mend become one or two lines and exit code 2, Ctrl-C 130."""
+    """Run the command line and end the process.
+
+    It ends at once: nothing is left to do, and taking OpenVINO apart first would cost every command a moment, in which
+    a kill would make a finished run look failed.
+    """
+    code = _run()
+    with contextlib.suppress(BrokenPipeError):  # the reader of a pipe may have gone
+        sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _run() -> int:
+    """The exit code of a command; errors that a user can mend become one or two lines and code 2, Ctrl-C 130."""
     from headstart.errors import HeadstartError
 
     for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a character gets its number
@@ -222,22 +238,25 @@ def main() -> None:
         if debug:
             raise
         _say(f"headstart: {error}")
-        sys.exit(error.exit_code)
-    except SystemExit as end:  # Typer turns Ctrl-C into this
+        return error.exit_code
+    except SystemExit as end:  # Typer ends so, also after Ctrl-C
         if end.code == 130:
             _say("headstart: interrupted; what was computed is kept, the same command goes on from there")
-        raise
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
 
 
 def _fit(source: Any, out: Path | None, as_json: bool, options: Any = None) -> None:
     from headstart.reporting import terminal
     from headstart.workflow import fit as run_fit
 
-    run = run_fit(source, options, out=out, progress=_progress(), say=_say)
-    if as_json:
-        typer.echo(run.path("metrics.json").read_text(), nl=False)
-    else:
-        terminal.show_run(run.folder, source)
+    def show(run: Run) -> None:
+        if as_json:
+            typer.echo(run.path("metrics.json").read_text(), nl=False)
+        else:
+            terminal.show_run(run.folder)
+
+    run_fit(source, options, out=out, progress=_progress(), say=_say, deliver=show)
 
 
 def _split_or_fraction(text: str | None) -> str | float | None:

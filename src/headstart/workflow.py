@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import importlib.metadata
 import logging
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +107,7 @@ def fit(
     out: str | Path | None = None,
     progress: Progress | None = None,
     say: Say = _LOG.warning,
+    deliver: Callable[[Run], None] = lambda run: None,
 ) -> Run:
     """Adapt a pretrained backbone to ``source`` and keep the evidence.
 
@@ -121,6 +123,9 @@ def fit(
         Where long work is shown; by default nowhere.
     say:
         Called with a line for each thing a person should hear at once; by default it is logged.
+    deliver:
+        Called when everything is written, and before the run counts as finished: what is killed before its result was
+        shown can be run again.
 
     Raises
     ------
@@ -164,6 +169,7 @@ def fit(
             run.write("predictions.parquet", predictions_table(dataset, (validation, tested)))
             run.write("metrics.json", {**metrics, "seconds": clock.seconds(), "seed": options.seed})
         write_report(run.folder, dataset.read_image)
+        deliver(run)
         run.finish()
     return run
 

@@ -30,7 +30,7 @@ _SCORES = {
 }
 
 
-def show_run(folder: Path, source: Any) -> None:
+def show_run(folder: Path) -> None:
     """The end of a run: verdict, scores, baselines, seconds, and what to do next."""
     metrics = json.loads((folder / "metrics.json").read_text())
     audit = json.loads((folder / "audit.json").read_text())
