@@ -53,6 +53,12 @@ def warm_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("warm_cache")
 
 
+@pytest.fixture
+def warm(own_cache: None, warm_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work on that cache."""
+    monkeypatch.setenv("HEADSTART_CACHE", str(warm_cache))
+
+
 @pytest.fixture(scope="session")
 def digits_run(digits: Path, warm_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on the digits: 60 of them held out as a test."""

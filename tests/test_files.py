@@ -58,13 +58,15 @@ def test_a_write_that_fails_midway_keeps_the_old_file_and_leaves_nothing(place: 
 def test_whatever_the_writer_raises_passes_and_its_part_is_removed(
     place: Path, error: BaseException, folder: bool
 ) -> None:
-    with pytest.raises(type(error)), files.replacing(place) as temporary:
-        if folder:
-            temporary.mkdir()
-            (temporary / "part").write_text("half")
-        else:
-            temporary.write_text("half")
-        raise error
+    def write() -> None:
+        with files.replacing(place) as temporary:
+            if folder:
+                temporary.mkdir()
+            (temporary / "part" if folder else temporary).write_text("half")
+            raise error
+
+    with pytest.raises(type(error)):
+        write()
     assert place.read_text() == "old"
     assert _left(place.parent) == [place.name]
 
@@ -100,8 +102,9 @@ def test_before_the_end_nothing_can_be_seen_of_the_new_content(place: Path) -> N
     ],
 )
 def test_errors_of_the_disk_name_the_place_and_the_way_out(number: int, words: str) -> None:
-    with pytest.raises(StorageError, match=rf"{words}.*HEADSTART_CACHE") as caught, files.clear_storage_errors(
-        Path("/some/place")
+    with (
+        pytest.raises(StorageError, match=rf"{words}.*HEADSTART_CACHE") as caught,
+        files.clear_storage_errors(Path("/some/place")),
     ):
         raise OSError(number, os.strerror(number))
     assert "/some/place" in str(caught.value)

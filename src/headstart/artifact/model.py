@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,8 +74,9 @@ class Prediction:
 class Model:
     """A saved model. Made by :func:`headstart.open`.
 
-    Every method takes one image (path, PIL image, array, or encoded bytes), a folder, or a list of images.
-    Arrays are uint8 or uint16 (H, W) or (H, W, 3 or 4), RGB.
+    Every method takes one image (path, PIL image, array, or encoded bytes), a folder, or a list, tuple or iterator of
+    images. Arrays are uint8, uint16, or floats in 0..1, of shape (H, W) or (H, W, 3 or 4), RGB; with one axis more they
+    are several images. Anything else is an :class:`OptionError`.
     """
 
     def __init__(self, saved: SavedModel, compiled: CompiledTrunk) -> None:
@@ -259,12 +261,15 @@ class _Inputs:
 
     @classmethod
     def of(cls, images: Any) -> _Inputs:
-        if isinstance(images, str | Path) and Path(images).is_dir():
+        if isinstance(images, str | Path) and os.path.isdir(images):
             paths = list_images(Path(images))
             if not paths:
                 raise DataError(f"{images}: no images in this folder")
             return cls([str(path) for path in paths], paths)
-        several = images if isinstance(images, list | tuple) else [images]
+        batch = isinstance(images, np.ndarray) and images.ndim == 4
+        several = list(images) if batch or isinstance(images, list | tuple | Iterator) else [images]
+        for one in several:
+            _check_form(one)
         names = [str(one) if isinstance(one, str | Path) else f"image {i}" for i, one in enumerate(several)]
         return cls(names, several)
 
@@ -276,8 +281,18 @@ class _Inputs:
             return encode(one, self.names[position])
         try:
             return Path(one).read_bytes()
-        except OSError as error:
-            raise ImageError(f"{one}: can't be read ({error.strerror})") from error
+        except (OSError, ValueError) as error:
+            raise ImageError(f"{one}: can't be read ({getattr(error, 'strerror', error)})") from error
+
+
+def _check_form(one: Any) -> None:
+    from PIL.Image import Image
+
+    if not isinstance(one, str | Path | bytes | bytearray | np.ndarray | Image):
+        raise OptionError(
+            f"a {type(one).__name__} is no image: give a path, a PIL image, a NumPy array, encoded bytes, or a list of "
+            "these"
+        )
 
 
 def _as_stored(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
