@@ -157,9 +157,7 @@ def fit(
             if protocol.test == "nested":
                 tested = judge_nested(strategies, examples, metric=options.metric, seed=options.seed, grouped=grouped)
             else:
-                places = np.flatnonzero(dataset.splits == "test")
-                test = dataset.select(places)
-                tested = judge_test(fitted, examples, places, test.targets, test.groups if grouped else None)
+                tested = _meet_test(dataset, examples, fitted, grouped=grouped)
             model = _model(compiled, dataset, fitted, novelty, validation, options)
             metrics = _metrics(model.record, dataset, validation, tested, protocol, options)
         with clock.section("save"):
@@ -174,8 +172,15 @@ def fit(
     return run
 
 
+def _meet_test(dataset: Dataset, examples: Examples, fitted: Fitted, *, grouped: bool) -> Judged:
+    """The one place where the rows of the test split are looked up, once everything has been chosen."""
+    places = np.flatnonzero(dataset.splits == "test")
+    test = dataset.select(places)
+    return judge_test(fitted, examples, places, test.targets, test.groups if grouped else None)
+
+
 def _blas_threads(rows: int) -> AbstractContextManager[object]:
-    """One thread for small linear algebra: on an idle machine no slower, on a busy one up to five times faster."""
+    """One thread for small linear algebra: beside other work up to five times faster than threads that wait."""
     if rows > SMALL:
         return contextlib.nullcontext()
     from threadpoolctl import threadpool_limits
