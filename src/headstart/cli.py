@@ -167,6 +167,8 @@ def evaluate(
     from headstart.reporting import terminal
 
     scores = open_model(run, engine=engine.value, say=_say).evaluate(data, root=root)
+    if scores["fitted_on"]:
+        _say(f"{scores['fitted_on']} of these images are among those the model was fitted on: the scores flatter it")
     typer.echo(records.to_json(scores), nl=False) if as_json else terminal.show_scores({"data": scores})
 
 

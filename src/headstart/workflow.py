@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from headstart.artifact.saved import FORMAT, Evidence, ModelRecord, SavedModel, write_model
+from headstart.artifact.saved import FORMAT, Evidence, ModelRecord, SavedModel, image_marks, write_model
 from headstart.auditing.audit import audit_of
 from headstart.backbones.catalogue import DEFAULT_BACKBONE, find_backbone
 from headstart.backbones.offline import go_offline
@@ -269,7 +269,8 @@ def _model(
         versions={name: importlib.metadata.version(name) for name in ("numpy", "openvino", "pillow", "scipy")},
         seed=options.seed,
     )
-    return SavedModel(record, fitted.head, novelty, Evidence(confidence, correct))
+    fitted_on = image_marks(dataset.development().hashes)
+    return SavedModel(record, fitted.head, novelty, Evidence(confidence, correct, fitted_on))
 
 
 def _metrics(

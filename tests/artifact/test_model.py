@@ -17,7 +17,7 @@ from PIL import Image
 
 import headstart
 from headstart.artifact import model as module
-from headstart.artifact.saved import Evidence
+from headstart.artifact.saved import Evidence, image_marks
 from headstart.errors import ArtifactError, DataError, ImageError, OptionError, RunError
 
 pytestmark = pytest.mark.real
@@ -138,7 +138,7 @@ def test_evaluation_on_the_test_images_gives_the_numbers_of_the_run(
     data = pd.DataFrame({"image": test_rows.file, "label": test_rows.truth})
     found = model.evaluate(data, root=digits)
     wanted = json.loads((digits_run / "metrics.json").read_text())["splits"]["test"]
-    assert found.pop("left_out") == 0
+    assert (found.pop("left_out"), found.pop("fitted_on")) == (0, 0)
     assert wanted.pop("estimate") == "held_out_rows"
     assert found.keys() == wanted.keys()
     assert found.pop("confusion") == wanted.pop("confusion")
@@ -223,7 +223,7 @@ def test_a_wished_error_rate_makes_it_abstain_where_it_is_unsure(
 def test_abstention_follows_the_evidence_that_is_saved(model: headstart.Model, digits: Path) -> None:
     """With evidence of a model that is wrong whenever it is unsure, exactly the unsure are refused."""
     confidence = np.linspace(0.3, 1.0, 400)
-    saved = dataclasses.replace(model._saved, evidence=Evidence(confidence, confidence > 0.8))
+    saved = dataclasses.replace(model._saved, evidence=Evidence(confidence, confidence > 0.8, image_marks([])))
     answers = headstart.Model(saved, model._compiled).predict(digits / "8", max_error=0.1)
     accepted = [answer.confidence for answer in answers if not answer.abstained]
     refused = [answer.confidence for answer in answers if answer.abstained]

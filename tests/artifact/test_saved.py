@@ -13,7 +13,15 @@ import pytest
 from safetensors.numpy import load, save
 
 from headstart import files
-from headstart.artifact.saved import FORMAT, Evidence, ModelRecord, SavedModel, read_model, write_model
+from headstart.artifact.saved import (
+    FORMAT,
+    Evidence,
+    ModelRecord,
+    SavedModel,
+    image_marks,
+    read_model,
+    write_model,
+)
 from headstart.errors import ArtifactError, StorageError
 from headstart.evaluation.abstention import AbstainRule
 from headstart.features.engine import EngineIdentity
@@ -53,7 +61,12 @@ def model() -> SavedModel:
     )
     head = LinearModel(rng.normal(size=(8, 3)), rng.normal(size=3), "softmax")
     novelty = NoveltyReference(rng.normal(size=(5, 8)).astype(np.float16), 0.1, 1, 0.95)
-    return SavedModel(record, head, novelty, Evidence(rng.random(10), rng.random(10) < 0.5))
+    return SavedModel(
+        record,
+        head,
+        novelty,
+        Evidence(rng.random(10), rng.random(10) < 0.5, image_marks([files.sha256(b"a"), files.sha256(b"b")])),
+    )
 
 
 @pytest.fixture
@@ -200,3 +213,10 @@ def test_a_pickle_in_the_place_of_tensors_is_not_loaded(folder: Path) -> None:
     _reseal(folder, tensors_sha256=files.sha256(data))
     with pytest.raises(ArtifactError, match="not a safetensors file"):
         read_model(folder)
+
+
+def test_images_that_shaped_the_model_are_counted() -> None:
+    marks = image_marks([files.sha256(b"a"), files.sha256(b"b")])
+    evidence = Evidence(np.ones(1), np.ones(1, bool), marks)
+    assert evidence.count_fitted([files.sha256(name) for name in (b"b", b"c", b"b")]) == 2
+    assert evidence.count_fitted([]) == 0

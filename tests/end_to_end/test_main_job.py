@@ -60,7 +60,8 @@ def test_a_folder_in_a_measured_classifier_out(
     assert len(rows) == 100
     assert sum(row["label"] == "8" for row in rows) > 90
     scored = headstart("evaluate", run, digits, "--json", **quiet)
-    assert scored.json["n"] == 300
+    assert (scored.json["n"], scored.json["fitted_on"]) == (300, 240)
+    assert "240 of these images" in scored.err
     assert headstart("backbones", **quiet).code == headstart("cache", **quiet).code == 0
 
     assert not spy.exists(), spy.read_text()

@@ -130,7 +130,8 @@ class Model:
         """Score the model on labelled data that :func:`headstart.load` takes.
 
         Where the data have splits, the one that plays the test is scored: ``test``, else ``val``. Returns the keys of a
-        split in ``metrics.json``, and ``left_out``: the number of files that could not be used.
+        split in ``metrics.json``, and ``left_out``: the number of files that could not be used, and ``fitted_on``: the
+        number of images that the model was fitted on, whose scores flatter it.
 
         Raises
         ------
@@ -157,7 +158,11 @@ class Model:
             thresholds=self._thresholds,
             seed=seed,
         )
-        return {**scores, "left_out": len(dataset) - len(kept) + len(dataset.left_out)}
+        return {
+            **scores,
+            "left_out": len(dataset) - len(kept) + len(dataset.left_out),
+            "fitted_on": self._saved.evidence.count_fitted(dataset.hashes),
+        }
 
     @property
     def _thresholds(self) -> Floats | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from headstart.training.linear import LinearModel
 from headstart.training.novelty import NoveltyReference
 
 FORMAT = 1
+_HASH_BYTES = 16
 _TENSORS, _RECORD = "model.safetensors", "model.json"
 
 
@@ -78,10 +80,24 @@ class Evidence:
     """How sure and how right the models were on development rows that they had not seen.
 
     ``confidence`` float64 (n,), ``correct`` bool (n,): what an abstention threshold for any error rate is fitted on.
+    ``fitted_on`` uint8 (m, 16): the first half of the SHA-256 of each image that shaped the model, so that a score on
+    one of them is noticed.
     """
 
     confidence: npt.NDArray[np.float64]
     correct: npt.NDArray[np.bool_]
+    fitted_on: npt.NDArray[np.uint8]
+
+    def count_fitted(self, hashes: Sequence[str]) -> int:
+        """How many images with these SHA-256 (hexadecimal) the model was fitted on."""
+        known = {row.tobytes() for row in self.fitted_on}
+        return sum(bytes.fromhex(digest)[:_HASH_BYTES] in known for digest in hashes)
+
+
+def image_marks(hashes: Sequence[str]) -> npt.NDArray[np.uint8]:
+    """What :attr:`Evidence.fitted_on` holds for images with these SHA-256: uint8 (n, 16)."""
+    data = b"".join(bytes.fromhex(digest)[:_HASH_BYTES] for digest in hashes)
+    return np.frombuffer(data, np.uint8).reshape(-1, _HASH_BYTES)
 
 
 @dataclass(frozen=True)
@@ -113,6 +129,7 @@ def write_model(folder: Path, model: SavedModel) -> ModelRecord:
             "novelty.features": np.ascontiguousarray(model.novelty.features),
             "evidence.confidence": np.ascontiguousarray(model.evidence.confidence),
             "evidence.correct": np.ascontiguousarray(model.evidence.correct),
+            "evidence.fitted_on": np.ascontiguousarray(model.evidence.fitted_on),
         },
         {"format": str(FORMAT)},
     )
@@ -140,7 +157,7 @@ def read_model(folder: Path) -> SavedModel:
         novelty = NoveltyReference(
             tensors["novelty.features"], record.novelty_threshold, record.novelty_neighbour, record.novelty_quantile
         )
-        evidence = Evidence(tensors["evidence.confidence"], tensors["evidence.correct"])
+        evidence = Evidence(tensors["evidence.confidence"], tensors["evidence.correct"], tensors["evidence.fitted_on"])
     except KeyError as error:
         raise ArtifactError(f"{folder}: the tensor {error} is missing; save the model again") from error
     if head.weights.shape[1:] != (len(record.classes),) or head.bias.shape != (len(record.classes),):

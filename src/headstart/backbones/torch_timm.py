@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import socket
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import huggingface_hub.constants
 import timm
@@ -85,8 +87,8 @@ def from_hub(model: str) -> TimmBackbone:
         If timm has no weights for this name, or they don't fit.
     """
     name = f"timm/{model}"
-    if is_offline():
-        huggingface_hub.constants.HF_HUB_OFFLINE = True  # where the client was imported before the switch was set
+    if is_offline() or not _hub_has_an_address():
+        huggingface_hub.constants.HF_HUB_OFFLINE = True  # also where the client was imported before
     try:
         network = timm.create_model(model, pretrained=True)
     except (OSError, RuntimeError, ValueError) as error:
@@ -240,6 +242,15 @@ def _load_strictly(network: nn.Module, path: Path) -> None:
 def _spdx(licence: str | None) -> str:
     known = {"apache-2.0": "Apache-2.0", "mit": "MIT", "bsd-3-clause": "BSD-3-Clause", "bsd-2-clause": "BSD-2-Clause"}
     return known.get((licence or "").lower(), licence or "unknown")
+
+
+def _hub_has_an_address() -> bool:
+    """Whether the hub's name can be resolved: without a network, its client would try again for half a minute."""
+    try:
+        socket.getaddrinfo(urlsplit(huggingface_hub.constants.ENDPOINT).hostname, 443)
+    except OSError:
+        return False
+    return True
 
 
 def _is_connection_problem(error: BaseException) -> bool:

@@ -62,9 +62,6 @@ _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b
 # from those of a full decode by 1 to 6 grey levels on average, with 2 by 0.2 to 0.5, at a quarter more time.
 _DRAFT_MARGIN = 2
 
-DECODE_VERSION = 1
-"""Raised with every change that alters a decoded pixel, so that features of older views are not mistaken for new."""
-
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 

@@ -100,17 +100,16 @@ def show_inspection(found: Inspection) -> None:
 
 
 def show_prediction(prediction: Prediction) -> None:
-    """One line an image."""
-    name = escape(prediction.file)
+    """One line an image: file, label, confidence, and what is unusual about it, with tabs between them."""
     if prediction.error is not None:
-        _OUT.print(f"{name}\t[red]not decoded[/red]: {escape(prediction.error)}", soft_wrap=True)
+        _OUT.out(f"{prediction.file}\tnot decoded: {prediction.error}", highlight=False)
         return
     label = prediction.label
     text = (
         "(not sure enough)" if prediction.abstained else ", ".join([label] if isinstance(label, str) else label or [])
     )
-    novel = "\t[yellow]unlike the training images[/yellow]" if prediction.is_novel else ""
-    _OUT.print(f"{name}\t{escape(text) or '(no label)'}\t{prediction.confidence:.3f}{novel}", soft_wrap=True)
+    novel = "\tunlike the training images" if prediction.is_novel else ""
+    _OUT.out(f"{prediction.file}\t{text or '(no label)'}\t{prediction.confidence:.3f}{novel}", highlight=False)
 
 
 def show_backbones(rows: Sequence[tuple[str, str]]) -> None:
