@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -26,13 +27,18 @@ def _left(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def small_files() -> Iterator[None]:
-    """No file may grow beyond 1,000 bytes: a real failure in the middle of a write."""
+    """No file may grow beyond 1,000 bytes, which is a real failure in the middle of a write.
+
+    No fixture: between a test and its fixtures' end pytest writes its own output, which may go to a longer file.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize(("data", "written"), [("é", "é".encode()), (b"\0\xff", b"\0\xff"), ("", b"")])
@@ -42,13 +48,12 @@ def test_text_and_bytes_are_written_and_replaced(place: Path, data: str | bytes,
     assert _left(place.parent) == [place.name]
 
 
-@pytest.mark.usefixtures("small_files")
 def test_a_write_that_fails_midway_keeps_the_old_file_and_leaves_nothing(place: Path) -> None:
-    with pytest.raises(StorageError, match=r"no room left to write .*file\.json: free some space"):
+    with pytest.raises(StorageError, match=r"no room left to write .*file\.json: free some space"), small_files():
         files.write_atomic(place, b"x" * 5000)
     assert place.read_text() == "old"
     assert _left(place.parent) == [place.name]
-    with pytest.raises(StorageError):
+    with pytest.raises(StorageError), small_files():
         files.write_atomic(place.with_name("new"), b"x" * 5000)
     assert _left(place.parent) == [place.name]
 
