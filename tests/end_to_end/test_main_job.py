@@ -134,7 +134,7 @@ def test_a_killed_fit_finishes_the_same_when_run_again(
 
 @pytest.mark.soak
 def test_a_storm_of_kills(digits: Path, tmp_path: Path, environment: dict[str, str]) -> None:
-    _kill_storm(digits, tmp_path, environment, kills=25)
+    _kill_storm(digits, tmp_path, environment, kills=10)
 
 
 def test_ctrl_c_ends_with_130_and_keeps_the_store(digits: Path, tmp_path: Path, environment: dict[str, str]) -> None:
