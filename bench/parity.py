@@ -16,11 +16,12 @@ import torch
 
 from headstart.backbones.bundled import BundledBackbone
 from headstart.data import load
+from headstart.data.splits import folds
 from headstart.evaluation.calibration import probabilities
 from headstart.features import openvino_engine
 from headstart.features.extract import probe_trunk
 from headstart.imaging import load_view
-from headstart.training.linear import fit_path
+from headstart.training.probe import choose, fit
 
 
 def main() -> None:
@@ -52,10 +53,11 @@ def main() -> None:
 
 
 def report_bf16(rows: dict[str, np.ndarray], targets: np.ndarray, columns: slice, tested: int) -> None:
-    """One probe, fitted on bf16 features, asked with features of either precision."""
+    """One probe, fitted on bf16 features as ``headstart fit`` does, asked with features of either precision."""
     bf16, f32 = rows["bf16"][:, columns], rows["f32"][:, columns]
     encoded = np.eye(targets.max() + 1)[targets[tested:]]
-    (model,) = fit_path(bf16[tested:], encoded, [0.1], kind="softmax")
+    pairs = folds(targets[tested:], None, 5, 0)
+    model = fit(bf16[tested:], encoded, choose(bf16[tested:], encoded, pairs, kind="softmax").penalty, kind="softmax")
     a, b = (probabilities(model.logits(part[:tested]), 1.0, "softmax") for part in (f32, bf16))
     cosine = (f32 * bf16).sum(1) / np.linalg.norm(f32, axis=1) / np.linalg.norm(bf16, axis=1)
     print(f"bf16: cosine to f32 median {np.median(cosine):.5f}, least {cosine.min():.4f} ({len(cosine)} images)")
