@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -287,3 +288,21 @@ def test_what_is_no_model_is_refused(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(RunError, match=place):
         headstart.open(tmp_path / place)
+
+
+def test_a_model_whose_tensors_do_not_fit_its_backbone_is_refused(model: headstart.Model) -> None:
+    """Hashes can be forged together with the tensors; shapes are checked all the same."""
+    head = dataclasses.replace(model._saved.head, weights=model._saved.head.weights[:-1])
+    with pytest.raises(ArtifactError, match="wide"):
+        headstart.Model(dataclasses.replace(model._saved, head=head), model._compiled)
+    record = dataclasses.replace(model.record, outputs=("stage99",))
+    with pytest.raises(ArtifactError, match="stage99"):
+        headstart.Model(dataclasses.replace(model._saved, record=record), model._compiled)
+
+
+def test_a_pipe_and_a_giant_are_listed_and_never_read(model: headstart.Model, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with (tmp_path / "giant.jpg").open("wb") as file:
+        file.truncate(10**10)
+    found = model.predict([tmp_path / "pipe.jpg", tmp_path / "giant.jpg"])
+    assert all(answer.error and answer.label is None for answer in found)

@@ -17,6 +17,7 @@ from headstart.backbones.catalogue import find_backbone
 from headstart.data import Dataset, load
 from headstart.data.listing import list_images
 from headstart.data.rows import first_few
+from headstart.data.trees import read_image_file
 from headstart.errors import ArtifactError, DataError, ImageError, OptionError
 from headstart.evaluation.abstention import fit_abstain
 from headstart.evaluation.calibration import probabilities as to_probabilities
@@ -83,6 +84,7 @@ class Model:
         self._saved = saved
         self._compiled = compiled
         columns = compiled.trunk.columns
+        _check_fit(saved, columns)
         self._head_columns = np.r_[tuple(columns[name] for name in saved.record.outputs)]
         self._top_columns = columns["features"]
         self.record = saved.record
@@ -284,10 +286,21 @@ class _Inputs:
             return bytes(one)
         if not isinstance(one, str | Path):
             return encode(one, self.names[position])
-        try:
-            return Path(one).read_bytes()
-        except (OSError, ValueError) as error:
-            raise ImageError(f"{one}: can't be read ({getattr(error, 'strerror', error)})") from error
+        return read_image_file(one)
+
+
+def _check_fit(saved: SavedModel, columns: Mapping[str, slice]) -> None:
+    """Raise :class:`ArtifactError` unless the head and the novelty reference read what the backbone gives."""
+    unknown = set(saved.record.outputs) - set(columns)
+    if unknown or not saved.record.outputs:
+        raise ArtifactError(
+            f"the model reads {sorted(unknown) or 'nothing'}, which {saved.record.backbone} doesn't give"
+        )
+    widths = {name: part.stop - part.start for name, part in columns.items()}
+    wanted = (sum(widths[name] for name in saved.record.outputs), widths["features"])
+    found = (len(saved.head.weights), saved.novelty.features.shape[-1])
+    if wanted != found:
+        raise ArtifactError(f"the model's tensors are {found} wide, {saved.record.backbone}'s features {wanted}")
 
 
 def _check_form(one: Any) -> None:

@@ -56,7 +56,7 @@ class Files:
     def read(self, image: str) -> bytes:
         """See :class:`Reader`."""
         data = self.memory.get(image)
-        return _read_file(image) if data is None else data
+        return read_image_file(image) if data is None else data
 
 
 class Folder:
@@ -73,7 +73,7 @@ class Folder:
 
     def read(self, image: str) -> bytes:
         """See :class:`Reader`."""
-        return _read_file(image)
+        return read_image_file(image)
 
 
 class Archive:
@@ -131,12 +131,19 @@ class Archive:
         return data
 
 
-def _read_file(image: str) -> bytes:
+def read_image_file(image: str | Path) -> bytes:
+    """The bytes of one image file; nothing that could block or fill the memory is read.
+
+    Raises
+    ------
+    ImageError
+        If it is missing, no regular file (a pipe, a device), larger than ``MAX_BYTES``, or can't be read.
+    """
     path = Path(image)
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise ImageError(f"{image}: not a file")
+            raise ImageError(f"{image}: can't be read (not a regular file)")
         if status.st_size > MAX_BYTES:
             raise ImageError(f"{image}: {_megabytes(status.st_size)}, more than is read of an image")
         return path.read_bytes()

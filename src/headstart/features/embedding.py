@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from headstart.backbones.catalogue import find_backbone
 from headstart.data.listing import list_images
+from headstart.data.trees import read_image_file
 from headstart.errors import DataError, ImageError, StorageError
 from headstart.features.compiling import compile_trunk
 from headstart.features.engine import EngineName
@@ -51,7 +52,9 @@ def embed_folder(
         hashes = list(pool.map(_hash, paths))
     compiled = compile_trunk(probe_trunk(find_backbone(backbone)), engine=engine, say=say)
     with Store.default(say) as store:
-        found = extract(lambda row: _read(paths[row]), names, hashes, compiled, store, progress or SilentProgress())
+        found = extract(
+            lambda row: read_image_file(paths[row]), names, hashes, compiled, store, progress or SilentProgress()
+        )
         if len(found.failures) == len(paths):
             raise DataError(f"{folder}: none of its images can be decoded, for example {found.failures[0]}")
         rows = found.table.array(compiled.trunk.columns["features"], np.float32)
@@ -62,16 +65,9 @@ def embed_folder(
     return len(kept), list(found.failures.values())
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"{path}: can't be read ({error.strerror})") from error
-
-
 def _hash(path: Path) -> str:
     """The hash of a file's bytes; of one that can't be read that of its path, under which nothing is ever stored."""
     try:
-        return sha256(path.read_bytes())
-    except OSError:
+        return sha256(read_image_file(path))
+    except ImageError:
         return sha256(f"unreadable {path}".encode())
