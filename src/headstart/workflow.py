@@ -50,7 +50,7 @@ from headstart.training.strategies import STRATEGIES, outputs_of
 # The error rate that the saved abstention rule is fitted for; any other can be asked for at prediction.
 ABSTAIN_ERROR = 0.05
 FOLDS = 5
-# Up to this many images the fits' matrices are too small for several threads (bench/probe.py, on two cores).
+# Up to this many images the fits' matrices are too small to gain from several threads on a laptop's cores.
 SMALL = 5000
 
 _LOG = logging.getLogger("headstart")
@@ -180,7 +180,7 @@ def _meet_test(dataset: Dataset, examples: Examples, fitted: Fitted, *, grouped:
 
 
 def _blas_threads(rows: int) -> AbstractContextManager[object]:
-    """One thread for small linear algebra: beside other work up to five times faster than threads that wait."""
+    """One thread for small linear algebra: beside other work, several threads mostly wait for one another."""
     if rows > SMALL:
         return contextlib.nullcontext()
     from threadpoolctl import threadpool_limits
