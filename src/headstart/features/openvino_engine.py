@@ -55,6 +55,7 @@ class OpenVinoTrunk:
         self._load = load
         self._lock = threading.Lock()
         self._compiled: CompiledModel | None = None
+        self._input_type = np.float32 if trunk.start else np.uint8
         self._thread = threading.local()
 
     @classmethod
@@ -81,7 +82,12 @@ class OpenVinoTrunk:
         if not hasattr(self._thread, "request"):
             with self._lock:
                 if self._compiled is None:
-                    self._compiled = self._load()
+                    compiled = self._load()
+                    # OpenVINO's binding sets its tables of types up at their first use, while it waits for Python's
+                    # lock: two threads that come first at once wait for each other for ever. So one goes ahead.
+                    blank = np.zeros((1, *self.trunk.input.shape), self._input_type)
+                    compiled.create_infer_request().infer({0: blank}, share_inputs=True, share_outputs=True)
+                    self._compiled = compiled
             self._thread.request = self._compiled.create_infer_request()
         return self._thread.request
 
