@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -40,10 +43,10 @@ def _main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 def test_an_interruption_is_said_and_ends_with_130(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupt() -> None:
+    def interrupt(wanted: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("headstart.backbones.catalogue.available", interrupt)
+    monkeypatch.setattr("headstart.reporting.backbone_list.find", interrupt)
     assert _main(monkeypatch, "backbones") == 130
     assert "interrupted" in capsys.readouterr().err
 
@@ -53,3 +56,60 @@ def test_an_error_is_one_line_and_ends_with_2(
 ) -> None:
     assert _main(monkeypatch, "inspect", "/nowhere") == 2
     assert capsys.readouterr().err == "headstart: /nowhere: no such file or folder\n"
+
+
+def test_backbones_as_json_are_those_that_were_asked_for() -> None:
+    arguments = ["backbones", "--family", "mobilenet", "--max-params", "5M", "--licence", "permissive", "--json"]
+    shown = json.loads(CliRunner().invoke(cli.app, arguments).output)
+    assert len(shown) > 10
+    assert all(row["family"].startswith("mobilenet") and row["parameters"] <= 5_000_000 for row in shown)
+    assert {row["licence"] for row in shown} == {"Apache-2.0", "BSD-3-Clause"}
+
+
+def test_backbones_without_options_says_what_is_here_and_how_to_find_more() -> None:
+    shown = CliRunner().invoke(cli.app, ["backbones"]).output
+    assert "bundled/tf_efficientnet_lite0  (here)" in shown
+    assert "--family" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "way_out"),
+    [
+        (["--family", "mobilnet"], "did you mean mobilenet"),
+        (["--max-params", "many"], "write for example 30M"),
+        (["--domain", "cats"], "medical"),
+    ],
+)
+def test_a_bad_wish_for_backbones_is_answered_with_the_way_out(
+    arguments: list[str], way_out: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _main(monkeypatch, "backbones", *arguments) == 2
+    assert way_out in capsys.readouterr().err
+
+
+def test_listing_backbones_imports_no_heavy_package() -> None:
+    code = (
+        "import sys\n"
+        "sys.argv = ['headstart', 'backbones', 'resnet']\n"
+        "from headstart import cli\n"
+        "assert cli._run() == 0\n"
+        "print(sorted({'torch', 'timm', 'numpy', 'openvino', 'pyarrow', 'scipy'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr.strip() == "[]"
+
+
+def test_weights_for_non_commercial_use_are_refused_before_anything_is_fetched(
+    tmp_path: Path, digits: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fetch(name: str, **wanted: object) -> None:
+        raise AssertionError("looked for the weights")
+
+    monkeypatch.setattr("headstart.workflow.find_backbone", fetch)
+    name = "timm/convnextv2_tiny.fcmae_ft_in1k"
+    assert _main(monkeypatch, "fit", str(digits), "--out", str(tmp_path / "run"), "--backbone", name) == 2
+    assert "non-commercial use only (CC-BY-NC-4.0)" in (said := capsys.readouterr().err)
+    assert "--licence any" in said
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(AssertionError, match="looked for"):
+        _main(monkeypatch, "fit", str(digits), "--backbone", name, "--licence", "any")

@@ -43,6 +43,21 @@ class Engine(StrEnum):
     torch = "torch"
 
 
+class Licence(StrEnum):
+    """Which licences of weights are taken."""
+
+    permissive = "permissive"
+    any = "any"
+
+
+class Order(StrEnum):
+    """What a list of backbones is sorted by."""
+
+    accuracy = "accuracy"
+    speed = "speed"
+    size = "size"
+
+
 Data = Annotated[
     Path,
     typer.Argument(metavar="DATA", help="A folder per class, train/ val/ test/, a CSV or Parquet table, or a zip."),
@@ -52,6 +67,8 @@ Root = Annotated[Path | None, typer.Option(help="What the paths in a table are r
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Out = Annotated[Path | None, typer.Option(help="The run folder.")]
 EngineOption = Annotated[Engine, typer.Option(help="What runs the backbone.")]
+ImageSize = Annotated[int | None, typer.Option(min=1, help="Side of the input, if not the weights' own.")]
+Channels = Annotated[int, typer.Option(min=1, max=64, help="Of the images: 1 is grey, more than 3 need .npy or TIFF.")]
 Backbone = Annotated[str, typer.Option(help="A name from `headstart backbones`.")]
 DEFAULT_BACKBONE = "bundled/tf_efficientnet_lite0"
 
@@ -93,6 +110,11 @@ def fit(
     engine: EngineOption = Engine.auto,
     root: Root = None,
     offline: Annotated[bool, typer.Option("--offline", help="Open no socket.")] = False,
+    licence: Annotated[
+        Licence, typer.Option(help="any also takes weights that are for non-commercial use only.")
+    ] = Licence.permissive,
+    image_size: ImageSize = None,
+    channels: Channels = 3,
     as_json: AsJson = False,
 ) -> None:
     """Adapt a pretrained backbone to labelled images, measure the result and keep the evidence."""
@@ -107,6 +129,9 @@ def fit(
         engine=engine.value,
         root=str(root) if root else None,
         offline=offline,
+        licence=licence.value,
+        image_size=image_size,
+        channels=channels,
     )
     _fit(data, out, as_json, wanted)
 
@@ -178,12 +203,21 @@ def embed(
     out: Annotated[Path, typer.Option(help="The Parquet file to write: file, and features as float32.")],
     backbone: Backbone = DEFAULT_BACKBONE,
     engine: EngineOption = Engine.auto,
+    image_size: ImageSize = None,
+    channels: Channels = 3,
 ) -> None:
     """Write the backbone's pooled features of every image in a folder."""
     from headstart.features.embedding import embed_folder
 
     written, failures = embed_folder(
-        folder, out, backbone=backbone, engine=engine.value, progress=_progress(), say=_say
+        folder,
+        out,
+        backbone=backbone,
+        size=image_size,
+        channels=channels,
+        engine=engine.value,
+        progress=_progress(),
+        say=_say,
     )
     for reason in failures:
         _say(f"left out: {reason}")
@@ -191,12 +225,43 @@ def embed(
 
 
 @app.command()
-def backbones() -> None:
-    """List the backbones that can be used here."""
-    from headstart.backbones.catalogue import available
-    from headstart.reporting import terminal
+def backbones(
+    search: Annotated[
+        list[str] | None, typer.Argument(metavar="SEARCH", help="Words in the name, family, data or domain.")
+    ] = None,
+    family: Annotated[str | None, typer.Option(help="For example vit, dinov2, or mobilenet for all of its.")] = None,
+    max_params: Annotated[str | None, typer.Option(metavar="COUNT", help="At most so many: 30M, 1.5B, 500k.")] = None,
+    domain: Annotated[
+        str | None, typer.Option(help="What the weights have seen: natural, web, medical, satellite, documents.")
+    ] = None,
+    licence: Annotated[Licence, typer.Option(help="permissive leaves out every other licence.")] = Licence.any,
+    offline: Annotated[bool, typer.Option("--offline", help="Only weights that are on this machine.")] = False,
+    sort: Annotated[
+        Order, typer.Option(help="By published top-1, multiply-accumulates, or parameters.")
+    ] = Order.accuracy,
+    limit: Annotated[int | None, typer.Option(min=1, help="Show so many.", show_default="25; with --json all")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List pretrained backbones: what they have learnt from, how large they are, their licence, if they are here."""
+    from headstart import records
+    from headstart.reporting import backbone_list
 
-    terminal.show_backbones(available())
+    wanted = backbone_list.Wanted(
+        search=" ".join(search or ()),
+        family=family,
+        max_params=max_params,
+        domain=domain,
+        licence=licence.value,
+        here_only=offline,
+        sort=sort.value,
+    )
+    listing = backbone_list.find(wanted)
+    if as_json:
+        typer.echo(records.to_json(listing.rows(limit)), nl=False)
+    elif wanted == backbone_list.Wanted():
+        backbone_list.show_overview(listing, limit or backbone_list.SHOWN)
+    else:
+        backbone_list.show(listing, limit or backbone_list.SHOWN)
 
 
 @app.command()

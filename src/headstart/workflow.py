@@ -16,7 +16,10 @@ import numpy as np
 
 from headstart.artifact.saved import FORMAT, Evidence, ModelRecord, SavedModel, image_marks, write_model
 from headstart.auditing.audit import audit_of
+from headstart.backbones.backbone import Backbone
 from headstart.backbones.catalogue import DEFAULT_BACKBONE, find_backbone
+from headstart.backbones.entries import listed_licence
+from headstart.backbones.licences import Allowed, check_allowed, require_licence
 from headstart.backbones.offline import go_offline
 from headstart.data import Dataset, Protocol, Source, load, resolve
 from headstart.data.splits import folds
@@ -79,6 +82,12 @@ class Options:
         What the paths in a table are relative to; by default the table's folder.
     offline:
         Open no socket, as with ``HEADSTART_OFFLINE=1``.
+    licence:
+        ``permissive`` refuses weights that are known to be for non-commercial use only; ``any`` takes them.
+    image_size:
+        Side of the square input, in pixels; by default the one the weights were made for.
+    channels:
+        Channels of the images: 3 is RGB, 1 grey, other numbers need NumPy arrays or multi-band TIFFs.
     """
 
     backbone: str = DEFAULT_BACKBONE
@@ -89,6 +98,9 @@ class Options:
     engine: EngineName = "auto"
     root: str | None = None
     offline: bool = False
+    licence: Allowed = "permissive"
+    image_size: int | None = None
+    channels: int = 3
 
     def check(self) -> None:
         """Raise :class:`OptionError` for a value that is not known."""
@@ -98,6 +110,7 @@ class Options:
             raise OptionError(f"unknown strategy {self.strategy!r}: choose auto, {', '.join(STRATEGIES)}")
         if self.engine not in ("auto", "openvino", "torch"):
             raise OptionError(f"unknown engine {self.engine!r}: choose auto, openvino or torch")
+        check_allowed(self.licence)
 
 
 def fit(
@@ -138,7 +151,7 @@ def fit(
         go_offline()
     with clock.section("load"):  # before there is a run folder, so that a wrong name leaves none behind
         dataset = load(source, root=Path(options.root) if options.root else None)
-        backbone = find_backbone(options.backbone)
+        backbone = _licensed_backbone(options, say)
     with Run.create(Path(out) if out else None, dataset.name, _request(source, options), seed=options.seed) as run:
         with clock.section("compile"):
             compiled = compile_trunk(probe_trunk(backbone), engine=options.engine, say=say)
@@ -170,6 +183,16 @@ def fit(
         deliver(run)
         run.finish()
     return run
+
+
+def _licensed_backbone(options: Options, say: Say) -> Backbone:
+    """The backbone, if its licence is allowed; one that the catalogue lists is refused before anything is fetched."""
+    if listed := listed_licence(options.backbone):
+        require_licence(options.backbone, listed, options.licence)
+    backbone = find_backbone(options.backbone, size=options.image_size, channels=options.channels)
+    if terms := require_licence(backbone.name, backbone.licence, options.licence):
+        say(terms)
+    return backbone
 
 
 def _meet_test(dataset: Dataset, examples: Examples, fitted: Fitted, *, grouped: bool) -> Judged:

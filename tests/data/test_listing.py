@@ -24,6 +24,13 @@ def test_images_are_found_by_suffix_in_any_case_and_sorted(tmp_path: Path) -> No
     assert found == ["B/0.tiff", "a.png", "b/1.Jpeg", "b/2.JPG", "b/c/d/3.webp"]
 
 
+def test_arrays_are_images_only_where_nothing_else_is(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1.npy", "a/2.NPY", "a/notes.txt", "b/1.npy")
+    assert [path.name for path in list_images(tmp_path)] == ["1.npy", "2.NPY", "1.npy"]
+    touch(tmp_path, "b/1.png")
+    assert [path.name for path in list_images(tmp_path)] == ["1.png"]
+
+
 def test_hidden_files_and_folders_are_ignored(tmp_path: Path) -> None:
     touch(tmp_path, ".a.jpg", ".git/1.jpg", "b/._1.jpg", "__MACOSX/b/1.jpg", "b/1.jpg")
     assert [path.name for path in list_images(tmp_path)] == ["1.jpg"]

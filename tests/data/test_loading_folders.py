@@ -59,6 +59,15 @@ def test_a_folder_per_class(tmp_path: Path, load_as: Load) -> None:
     assert not dataset.has_groups
 
 
+def test_arrays_are_the_images_of_a_folder_that_has_no_others(tmp_path: Path, load_as: Load) -> None:
+    lay_out(tmp_path / "scenes", "corn/1.npy", "corn/2.npy", "oats/1.npy")
+    assert load_as(tmp_path / "scenes").class_counts() == {"corn": 2, "oats": 1}
+    lay_out(tmp_path / "scenes", "corn/1.tif", "oats/1.tif")
+    found = load_as(tmp_path / "scenes")
+    assert found.class_counts() == {"corn": 1, "oats": 1}
+    assert any("3 files are ignored, because they are not images: 3 .npy" in note for note in found.notes)
+
+
 def test_names_come_from_the_source(tmp_path: Path) -> None:
     root = lay_out(tmp_path / "pets.v2", "dogs/1.jpg", "cats/1.jpg")
     assert load(root).name == "pets.v2"

@@ -36,6 +36,21 @@ def test_a_single_image_goes_by_its_name(digits: Path, tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "one.parquet").column("file").to_pylist() == [image.name]
 
 
+def test_arrays_of_many_channels_have_rows_and_are_refused_as_colour(tmp_path: Path) -> None:
+    folder = tmp_path / "scenes"
+    folder.mkdir()
+    for number in range(3):
+        bands = np.random.default_rng(number).integers(0, 65536, (70, 60, 5), dtype=np.uint16)
+        np.save(folder / f"{number}.npy", bands)
+    out = tmp_path / "out.parquet"
+    assert embed_folder(folder, out, backbone=LITE0, size=64, channels=5, say=lambda line: None) == (3, [])
+    rows = np.stack(pq.read_table(out).column("features").to_numpy())
+    assert rows.shape == (3, 1280)
+    assert len(np.unique(rows, axis=0)) == 3
+    with pytest.raises(DataError, match=r"0\.npy: has 5 channels, but 3 are asked for; --channels 5 takes it"):
+        embed_folder(folder, out, backbone=LITE0, say=pytest.fail)
+
+
 def test_broken_files_and_links_are_left_out(digits: Path, tmp_path: Path) -> None:
     folder = tmp_path / "images"
     folder.mkdir()

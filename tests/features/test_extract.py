@@ -12,10 +12,11 @@ from headstart.backbones.backbone import Segment
 from headstart.backbones.bundled import BundledBackbone
 from headstart.errors import ImageError
 from headstart.features.engine import EngineIdentity
-from headstart.features.extract import embed, extract
+from headstart.features.extract import embed, extract, row_context
 from headstart.features.store import Store
 from headstart.files import sha256
 from headstart.imaging import encode
+from headstart.records import to_json
 from headstart.runs import SilentProgress
 
 
@@ -113,3 +114,22 @@ def test_embed_without_a_store_gives_every_position_once(images: list[bytes]) ->
         failed |= failures
     assert seen == [i for i in range(23) if i != 4]
     assert failed == {4: "4.png: gone"}
+
+
+def test_sizes_and_channels_are_contexts_of_their_own() -> None:
+    contexts = set()
+    for size, channels in [(None, 3), (None, 1), (64, 3), (64, 5)]:
+        compiled = MeanTrunk()
+        compiled.trunk = BundledBackbone("tf_efficientnet_lite0", size=size, channels=channels).trunk(9)
+        contexts.add(to_json(row_context(compiled)))
+    assert len(contexts) == 4
+
+
+def test_images_of_many_channels_are_extracted_and_others_listed(images: list[bytes], tmp_path: Path) -> None:
+    compiled = MeanTrunk()
+    compiled.trunk = BundledBackbone("tf_efficientnet_lite0", size=32, channels=5).trunk(9)
+    many = [encode(np.full((16, 16, 5), 5 * i, np.uint8)) for i in range(23)]
+    many[4] = images[4]
+    rows, failures, _ = _extract(many, compiled, tmp_path)
+    np.testing.assert_array_equal(rows, [5 * i for i in range(23) if i != 4])
+    assert failures == {4: "4.png: has 1 channel, but 5 are asked for; --channels 3 takes it"}

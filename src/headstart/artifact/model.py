@@ -76,8 +76,8 @@ class Model:
     """A saved model. Made by :func:`headstart.open`.
 
     Every method takes one image (path, PIL image, array, or encoded bytes), a folder, or a list, tuple or iterator of
-    images. Arrays are uint8, uint16, or floats in 0..1, of shape (H, W) or (H, W, 3 or 4), RGB; with one axis more they
-    are several images. Anything else is an :class:`OptionError`.
+    images. Arrays are uint8, uint16, or floats in 0..1, of shape (H, W) or (H, W, 3 or 4), RGB, or (H, W, C) for a
+    model of C channels; with one axis more they are several images. Anything else is an :class:`OptionError`.
     """
 
     def __init__(self, saved: SavedModel, compiled: CompiledTrunk) -> None:
@@ -248,7 +248,7 @@ def open_model(path: str | Path, *, engine: EngineName = "auto", say: Say = _LOG
     folder = Path(path)
     saved = read_model(folder if (folder / "model.json").is_file() else find_run(folder).path("model"))
     record = saved.record
-    backbone = find_backbone(record.backbone)
+    backbone = find_backbone(record.backbone, size=record.preprocessing.size, channels=record.preprocessing.channels)
     if backbone.weights_sha256 != record.weights_sha256:
         raise ArtifactError(
             f"{folder}: fitted on weights {record.weights_sha256[:12]}… of {record.backbone}, "

@@ -45,21 +45,39 @@ class LiteArchitecture:
         return range(first, first + self.depths[group])
 
 
-def lite_stages(tensors: Tensors, architecture: LiteArchitecture) -> tuple[Stage, ...]:
+def lite_stages(tensors: Tensors, architecture: LiteArchitecture, preprocessing: Preprocessing) -> tuple[Stage, ...]:
     """The nine stages: stem, seven groups of blocks, head convolution."""
-    stages = [Stage("conv_stem", 2, len(tensors["_conv_stem.weight"]))]
-    stride = 2
-    for group, group_stride in enumerate(_GROUP_STRIDES):
-        stride *= group_stride
-        last = architecture.blocks(group)[-1]
-        stages.append(Stage(f"blocks.{group}", stride, len(tensors[f"_blocks.{last}._project_conv.weight"])))
-    return (*stages, Stage("conv_head", stride, len(tensors["_conv_head.weight"])))
+    stages = []
+    side, stride = preprocessing.size, 1
+    for name, layers in _layers(tensors, architecture).items():
+        parameters = macs = channels = 0
+        for layer, step in layers:
+            weight = tensors[f"{layer}.weight"]
+            weight = widened(weight, preprocessing.channels) if layer == "_conv_stem" else weight
+            side, stride, channels = -(-side // step), stride * step, len(weight)
+            parameters += weight.size + 2 * channels
+            macs += weight.size * side**2
+        stages.append(Stage(name, stride, channels, parameters, macs))
+    return tuple(stages)
+
+
+def _layers(tensors: Tensors, architecture: LiteArchitecture) -> dict[str, list[tuple[str, int]]]:
+    """The convolutions of each stage, in order, with their strides; a norm with two numbers a channel follows each."""
+    layers = {"conv_stem": [("_conv_stem", 2)]}
+    for group, stride in enumerate(_GROUP_STRIDES):
+        found = []
+        for block in architecture.blocks(group):
+            step = stride if block == architecture.blocks(group)[0] else 1
+            parts = {"_expand_conv": 1, "_depthwise_conv": step, "_project_conv": 1}
+            found += [(f"_blocks.{block}.{part}", strides) for part, strides in parts.items()]
+        layers[f"blocks.{group}"] = [(layer, step) for layer, step in found if f"{layer}.weight" in tensors]
+    return {**layers, "conv_head": [("_conv_head", 1)]}
 
 
 def lite_graph(tensors: Tensors, architecture: LiteArchitecture, segment: Segment) -> Model:
     """Build a segment in float32 with a dynamic batch; BatchNorm is folded into the convolutions."""
     ops = openvino().opset13
-    builder = _Builder(tensors, architecture)
+    builder = _Builder(tensors, architecture, segment.backbone.preprocessing.channels)
     entry = segment.input
     shape = openvino().PartialShape([-1, *entry.shape])
     parameter = ops.parameter(shape, np.float32 if segment.start else np.uint8, name=entry.name)
@@ -89,13 +107,29 @@ def named_model(parameter: Node, entry: str, results: Mapping[str, Node], segmen
 
 
 def normalise(images: Node, preprocessing: Preprocessing) -> Node:
-    """uint8 (N, H, W, 3) → float32 (N, 3, H, W), as the weights expect it."""
+    """uint8 (N, H, W, C) → float32 (N, max(3, C), H, W), as the weights expect it.
+
+    Channel j is the image's channel j mod C, normalised as the weights' channel j mod 3.
+    """
     ops = openvino().opset13
-    scale = 1 / (255 * np.asarray(preprocessing.std, np.float64))
-    shift = -np.asarray(preprocessing.mean, np.float64) / np.asarray(preprocessing.std, np.float64)
     planes = ops.transpose(ops.convert(images, "f32"), np.array([0, 3, 1, 2], np.int64))
-    scaled = ops.multiply(planes, scale.astype(np.float32).reshape(1, 3, 1, 1))
-    return ops.add(scaled, shift.astype(np.float32).reshape(1, 3, 1, 1))
+    if preprocessing.channels < 3:
+        planes = ops.gather(planes, np.arange(3) % preprocessing.channels, np.int64(1))
+    colours = np.arange(max(3, preprocessing.channels)) % 3
+    mean, std = (np.asarray(part, np.float64)[colours] for part in (preprocessing.mean, preprocessing.std))
+    scaled = ops.multiply(planes, (1 / (255 * std)).astype(np.float32).reshape(1, -1, 1, 1))
+    return ops.add(scaled, (-mean / std).astype(np.float32).reshape(1, -1, 1, 1))
+
+
+def widened(weight: npt.NDArray[Any], channels: int) -> npt.NDArray[Any]:
+    """A first convolution's weight (out, 3, h, w) for more input channels.
+
+    Inputs take the weights of red, green and blue in turn, each divided by how many inputs share it, so that equal
+    channels add up to what one grey image gives.
+    """
+    colours = np.arange(max(3, channels)) % 3
+    shares: npt.NDArray[Any] = weight[:, colours] / np.bincount(colours)[colours][None, :, None, None]
+    return shares.astype(weight.dtype)
 
 
 def pool(node: Node) -> Node:
@@ -106,8 +140,9 @@ def pool(node: Node) -> Node:
 class _Builder:
     """Turns the checkpoint's layers into nodes."""
 
-    def __init__(self, tensors: Tensors, architecture: LiteArchitecture) -> None:
-        self._tensors = tensors
+    def __init__(self, tensors: Tensors, architecture: LiteArchitecture, channels: int) -> None:
+        stem = "_conv_stem.weight"
+        self._tensors = {**tensors, stem: widened(tensors[stem], channels)}
         self._architecture = architecture
 
     def stage(self, number: int, node: Node) -> Node:

@@ -25,14 +25,20 @@ class Stage:
     name:
         What the architecture's authors or timm call it, for example ``"blocks.3"``.
     stride:
-        Input pixels per pixel of its output map, along one side.
+        Input pixels per pixel of its output map, or per token of its grid, along one side.
     channels:
         Channels of its output map, or the width of its tokens; also the width of its pooled features.
+    parameters:
+        How many numbers can be trained.
+    macs:
+        Multiply-accumulates for one image of the backbone's input size, without norms and activations.
     """
 
     name: str
     stride: int
     channels: int
+    parameters: int
+    macs: int
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,8 @@ class Backbone(ABC):
         How an image must be brought to the network.
     stages:
         From the input to the last convolution or norm.
+    whole_because:
+        Why a network of a single stage could not be split further; ``None`` where it could.
     graph_is_definition:
         Whether the float32 graph defines the network, rather than being converted from a torch module.
     """
@@ -70,6 +78,7 @@ class Backbone(ABC):
     weights_sha256: str
     preprocessing: Preprocessing
     stages: tuple[Stage, ...]
+    whole_because: str | None = None
 
     def trunk(self, cut: int, *, pooled: tuple[int, ...] = ()) -> Segment:
         """The first ``cut`` stages, which take uint8 images and stay frozen.
@@ -108,11 +117,13 @@ class Backbone(ABC):
 
     def _check_cut(self, cut: int) -> None:
         if not 1 <= cut <= len(self.stages):
-            raise OptionError(f"{self.name} can be cut at 1 to {len(self.stages)}, not at {cut}")
+            why = f": it is one stage, because its code can't be followed ({self.whole_because})"
+            limits = f"{self.name} can be cut at 1 to {len(self.stages)}, not at {cut}"
+            raise OptionError(limits + (why if self.whole_because else ""))
 
     @abstractmethod
     def boundary_shape(self, cut: int) -> tuple[int, ...]:
-        """Shape of one image's tensor after stage ``cut``: (channels, height, width) or (tokens, width)."""
+        """Shape of one image's tensor after stage ``cut``: a map, tokens, or the embedding."""
 
     @abstractmethod
     def graph(self, segment: Segment) -> openvino.Model:
@@ -127,7 +138,7 @@ class Backbone(ABC):
 class Segment:
     """Consecutive stages ``start`` to ``stop`` of a backbone, as a trunk or as a suffix.
 
-    A segment that starts at 0 takes ``image``: uint8 RGB (N, size, size, 3), and normalises inside. Any other takes
+    A segment that starts at 0 takes ``image``: uint8 (N, size, size, channels), and normalises inside. Any other takes
     ``boundary``: float32, the output of the segment below.
     """
 
@@ -142,7 +153,7 @@ class Segment:
         if self.start:
             return Output("boundary", self.backbone.boundary_shape(self.start))
         size = self.backbone.preprocessing.size
-        return Output("image", (size, size, 3))
+        return Output("image", (size, size, self.backbone.preprocessing.channels))
 
     @property
     def outputs(self) -> tuple[Output, ...]:

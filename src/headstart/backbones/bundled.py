@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 from headstart.backbones._legacy_checkpoint import read_legacy_checkpoint
 from headstart.backbones._lite_graph import LiteArchitecture, Tensors, lite_graph, lite_stages
 from headstart.backbones.backbone import Backbone, Segment, Stage
-from headstart.errors import BackboneError, MissingExtraError
+from headstart.errors import BackboneError, MissingExtraError, OptionError
 from headstart.files import sha256_of
 from headstart.imaging.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     import openvino
     import torch
+
+    from headstart.backbones.torch_backbone import TorchBackbone
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,10 @@ BUNDLED = {
 }
 
 
+MIN_SIZE = 32
+"""Below it the last map, one 32nd of the image's side, would be less than one pixel of the image's content."""
+
+
 class BundledBackbone(Backbone):
     """An EfficientNet-Lite whose checkpoint is read by a reader that allows tensors and nothing else.
 
@@ -70,9 +76,16 @@ class BundledBackbone(Backbone):
     ----------
     model:
         A key of :data:`BUNDLED`.
+    size:
+        Side of the input in pixels, :data:`MIN_SIZE` or more; by default the size that the weights were evaluated at.
+        The share of the image that the centre crop keeps stays theirs.
+    channels:
+        Of the images: 1 is grey, 3 is RGB; more take the first convolution's weights for red, green and blue in turn.
 
     Raises
     ------
+    OptionError
+        If the size or the number of channels is out of range.
     MissingExtraError
         If the weights' package belongs to an extra that is not installed.
     BackboneError
@@ -81,12 +94,14 @@ class BundledBackbone(Backbone):
 
     graph_is_definition = True
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, *, size: int | None = None, channels: int = 3) -> None:
         weights = BUNDLED[model]
         self.name = f"bundled/{model}"
         self.licence = "Apache-2.0"
-        self.preprocessing = Preprocessing(weights.size, weights.crop, "bicubic", (0.5,) * 3, (0.5,) * 3)
-        self._model = model
+        side = weights.size if size is None else size
+        if side < MIN_SIZE:
+            raise OptionError(f"{self.name}: takes images of {MIN_SIZE} pixels or more, not of {side}")
+        self.preprocessing = Preprocessing(side, weights.crop, "bicubic", (0.5,) * 3, (0.5,) * 3, channels)
         self._weights = weights
         self._path = _weights_path(self.name, weights)
         self.weights_sha256 = sha256_of(self._path)
@@ -98,7 +113,7 @@ class BundledBackbone(Backbone):
 
     @functools.cached_property
     def stages(self) -> tuple[Stage, ...]:  # type: ignore[override]
-        return lite_stages(self.tensors, self._weights.architecture)
+        return lite_stages(self.tensors, self._weights.architecture, self.preprocessing)
 
     def boundary_shape(self, cut: int) -> tuple[int, ...]:
         stage = self.stages[cut - 1]
@@ -109,11 +124,17 @@ class BundledBackbone(Backbone):
         return lite_graph(self.tensors, self._weights.architecture, segment)
 
     def module(self, segment: Segment) -> torch.nn.Module:
+        return self._in_torch.module(segment)
+
+    @functools.cached_property
+    def _in_torch(self) -> TorchBackbone:
         if importlib.util.find_spec("timm") is None:
             raise MissingExtraError(f"running {self.name} in PyTorch", "train")
-        from headstart.backbones.torch_timm import lite_network
+        from headstart.backbones import torch_lite
+        from headstart.backbones.torch_backbone import TorchBackbone
 
-        return lite_network(self._model, self.tensors, self._weights.architecture).segment(segment)
+        architecture, preprocessing = self._weights.architecture, self.preprocessing
+        return TorchBackbone(torch_lite.load(self.name, self.tensors, architecture, preprocessing, self.licence))
 
 
 def _weights_path(name: str, weights: BundledWeights) -> Path:

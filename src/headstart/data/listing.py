@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from headstart.errors import DataError
-from headstart.imaging import IMAGE_SUFFIXES
+from headstart.imaging import ARRAY_SUFFIXES, IMAGE_SUFFIXES
 
 # No data set has so many; links that point at each other in many ways do.
 MAX_FOLDERS = 1_000_000
@@ -16,8 +16,7 @@ MAX_FOLDERS = 1_000_000
 def list_images(source: str | Path) -> list[Path]:
     """The images below a folder, at any depth, sorted; or the one file that ``source`` is, whatever its suffix.
 
-    A file is taken for an image by its suffix, in any case (``headstart.imaging.IMAGE_SUFFIXES``). Hidden files and
-    folders are ignored.
+    A file is taken for an image by its suffix, as :func:`images_among` says. Hidden files and folders are ignored.
 
     Raises
     ------
@@ -29,12 +28,18 @@ def list_images(source: str | Path) -> list[Path]:
         return [source]
     if not source.is_dir():
         raise DataError(f"{source}: no such file or folder")
-    return [source / name for name in files_below(source) if is_image(name)]
+    return [source / name for name in images_among(files_below(source))]
 
 
-def is_image(name: str) -> bool:
-    """Whether a file's suffix is that of an image."""
-    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+def images_among(names: Sequence[str]) -> list[str]:
+    """The names whose suffix, in any case, is that of an image (``headstart.imaging.IMAGE_SUFFIXES``).
+
+    Where none is, NumPy's arrays are the images; beside photographs they are depths, masks or features of theirs.
+    """
+    for suffixes in (IMAGE_SUFFIXES, ARRAY_SUFFIXES):
+        if found := [name for name in names if PurePosixPath(name).suffix.lower() in suffixes]:
+            return found
+    return []
 
 
 def is_hidden(name: str) -> bool:

@@ -27,6 +27,8 @@ def embed_folder(
     out: Path,
     *,
     backbone: str,
+    size: int | None = None,
+    channels: int = 3,
     engine: EngineName = "auto",
     progress: Progress | None = None,
     say: Callable[[str], None] = print,
@@ -34,6 +36,7 @@ def embed_folder(
     """Write ``out``, a Parquet file with ``file`` (relative to the folder) and ``features`` (float32 list).
 
     Returns the number of rows written, and for each image left out the reason. Of a single image, the file is its name.
+    Backbone, size and channels are as :func:`headstart.backbones.catalogue.find_backbone` takes them.
 
     Raises
     ------
@@ -50,7 +53,8 @@ def embed_folder(
     names = [str(path.relative_to(folder)) if path != folder else path.name for path in paths]
     with ThreadPoolExecutor() as pool:
         hashes = list(pool.map(_hash, paths))
-    compiled = compile_trunk(probe_trunk(find_backbone(backbone)), engine=engine, say=say)
+    network = find_backbone(backbone, size=size, channels=channels)
+    compiled = compile_trunk(probe_trunk(network), engine=engine, say=say)
     with Store.default(say) as store:
         found = extract(
             lambda row: read_image_file(paths[row]), names, hashes, compiled, store, progress or SilentProgress()

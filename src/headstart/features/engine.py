@@ -46,7 +46,7 @@ class CompiledTrunk(Protocol):
     batch_size: int
 
     def __call__(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """uint8 (B, size, size, 3) → float32 (B, width), the trunk's outputs flattened in a row."""
+        """uint8 (B, size, size, channels) → float32 (B, width), the trunk's outputs flattened in a row."""
         ...
 
 

@@ -32,7 +32,7 @@ _BLOB, _VERDICT = "graph.blob", "verdict.json"
 
 
 @dataclass(frozen=True)
-class _Verdict:
+class Verdict:
     """What the compile cache remembers of a trunk on this machine."""
 
     precision: Precision
@@ -49,9 +49,10 @@ class OpenVinoTrunk:
 
     batch_size = _BATCH
 
-    def __init__(self, trunk: Segment, precision: Precision, load: functools.partial[CompiledModel]) -> None:
+    def __init__(self, trunk: Segment, verdict: Verdict, load: functools.partial[CompiledModel]) -> None:
         self.trunk = trunk
-        self.identity = EngineIdentity("openvino", _version(), precision, "cpu")
+        self.parity = verdict.parity
+        self.identity = EngineIdentity("openvino", _version(), verdict.precision, "cpu")
         self._load = load
         self._lock = threading.Lock()
         self._compiled: CompiledModel | None = None
@@ -71,7 +72,7 @@ class OpenVinoTrunk:
         verdict = _read_verdict(folder)
         if verdict is None:
             verdict = _compile_and_check(trunk, folder, say)
-        return cls(trunk, verdict.precision, functools.partial(_load_blob, trunk, folder, verdict, say))
+        return cls(trunk, verdict, functools.partial(_load_blob, trunk, folder, verdict, say))
 
     def __call__(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         request = self._request()
@@ -92,7 +93,7 @@ class OpenVinoTrunk:
         return self._thread.request
 
 
-def _compile_and_check(trunk: Segment, folder: Path, say: Say) -> _Verdict:
+def _compile_and_check(trunk: Segment, folder: Path, say: Say) -> Verdict:
     try:
         graph = trunk.graph()
     except HeadstartError:
@@ -135,9 +136,9 @@ def _run_once(compiled: CompiledModel, images: npt.NDArray[np.uint8]) -> npt.NDA
     return np.concatenate(rows)
 
 
-def _keep(compiled: CompiledModel, precision: Precision, found: parity.Parity, folder: Path) -> _Verdict:
+def _keep(compiled: CompiledModel, precision: Precision, found: parity.Parity, folder: Path) -> Verdict:
     blob = compiled.export_model().getvalue()
-    verdict = _Verdict(precision, found, files.sha256(blob))
+    verdict = Verdict(precision, found, files.sha256(blob))
     with files.clear_storage_errors(folder), files.replacing(folder) as temporary:
         temporary.mkdir(parents=True)
         (temporary / _BLOB).write_bytes(blob)
@@ -145,14 +146,14 @@ def _keep(compiled: CompiledModel, precision: Precision, found: parity.Parity, f
     return verdict
 
 
-def _read_verdict(folder: Path) -> _Verdict | None:
+def _read_verdict(folder: Path) -> Verdict | None:
     try:
-        return records.from_json(_Verdict, (folder / _VERDICT).read_bytes(), where=str(folder))
+        return records.from_json(Verdict, (folder / _VERDICT).read_bytes(), where=str(folder))
     except (OSError, RecordError):
         return None
 
 
-def _load_blob(trunk: Segment, folder: Path, verdict: _Verdict, say: Say) -> CompiledModel:
+def _load_blob(trunk: Segment, folder: Path, verdict: Verdict, say: Say) -> CompiledModel:
     """The compiled graph from the cache; where it is damaged, compiled anew at the precision already found good."""
     try:
         blob = (folder / _BLOB).read_bytes()

@@ -61,7 +61,8 @@ def check(trunk: Segment, precision: str, candidate: Run, reference: Run) -> Par
     Compared are the last output and the whole row. Pooled features of a single lower stage are not: the means of a
     linear bottleneck with sixteen channels lie so close to zero that their direction is noise on flat images.
     """
-    images = photographs(trunk.backbone.preprocessing.size)
+    preprocessing = trunk.backbone.preprocessing
+    images = photographs(preprocessing.size, preprocessing.channels)
     wanted, found = reference(images), candidate(images)
     last = list(trunk.columns.values())[-1]
     cosines = [_cosine(wanted[:, columns], found[:, columns]) for columns in (last, slice(None))]
@@ -71,16 +72,22 @@ def check(trunk: Segment, precision: str, candidate: Run, reference: Run) -> Par
     return Parity(median, minimum, bool(median >= lowest_median and minimum >= lowest_minimum))
 
 
-def photographs(size: int) -> npt.NDArray[np.uint8]:
-    """Sixteen views of scikit-learn's two sample photographs, uint8 (16, size, size, 3)."""
+def photographs(size: int, channels: int = 3) -> npt.NDArray[np.uint8]:
+    """Sixteen views of scikit-learn's two sample photographs, uint8 (16, size, size, channels).
+
+    One channel is the luma; any other number takes red, green and blue in turn.
+    """
     views = []
     for name in ("china.jpg", "flower.jpg"):
-        photograph = Image.fromarray(decode(_sample_folder().joinpath(name).read_bytes(), name))
+        pixels = decode(_sample_folder().joinpath(name).read_bytes(), name, channels=1 if channels == 1 else 3)
+        photograph = Image.fromarray(pixels.squeeze())
         width, height = photograph.size
         for left, top, w, h in _VIEWS:
             box = (left * width, top * height, (left + w) * width, (top + h) * height)
-            views.append(np.asarray(photograph.resize((size, size), Image.Resampling.BICUBIC, box=box)))
-    return np.stack(views)
+            view = np.asarray(photograph.resize((size, size), Image.Resampling.BICUBIC, box=box))
+            views.append(view.reshape(size, size, -1))
+    stack = np.stack(views)
+    return stack if channels == stack.shape[3] else stack[..., np.arange(channels) % 3]
 
 
 def _cosine(a: Rows, b: Rows) -> npt.NDArray[np.float64]:

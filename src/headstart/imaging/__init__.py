@@ -1,7 +1,26 @@
-"""The one decoder: image bytes of any common format and mode in, RGB uint8 at the wanted size out."""
+"""The one decoder: image bytes of any common format and mode in, uint8 of the wanted size and channels out."""
 
-from headstart.imaging.decoding import DECODE_VERSION, IMAGE_SUFFIXES, MAX_PIXELS, decode, load_view
+from headstart.imaging.decoding import (
+    ARRAY_SUFFIXES,
+    DECODE_VERSION,
+    IMAGE_SUFFIXES,
+    MAX_PIXELS,
+    decode,
+    load_view,
+    preview,
+)
 from headstart.imaging.encoding import encode
-from headstart.imaging.preprocessing import Preprocessing
+from headstart.imaging.preprocessing import MAX_CHANNELS, Preprocessing
 
-__all__ = ["DECODE_VERSION", "IMAGE_SUFFIXES", "MAX_PIXELS", "Preprocessing", "decode", "encode", "load_view"]
+__all__ = [
+    "ARRAY_SUFFIXES",
+    "DECODE_VERSION",
+    "IMAGE_SUFFIXES",
+    "MAX_CHANNELS",
+    "MAX_PIXELS",
+    "Preprocessing",
+    "decode",
+    "encode",
+    "load_view",
+    "preview",
+]

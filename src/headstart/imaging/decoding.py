@@ -1,12 +1,13 @@
-"""Image bytes in, RGB uint8 out: the one place where files are opened, checked, decoded, resized and cropped."""
+"""Image bytes in, uint8 out: the one place where files are opened, checked, decoded, resized and cropped."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import BytesIO
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +24,11 @@ from PIL import (
 )
 
 from headstart.errors import HeadstartError, ImageError, MissingExtraError
-from headstart.imaging.modes import Box, eight_bit, upright
+from headstart.imaging.arrays import is_array, read_array
+from headstart.imaging.channels import GREY, RGB, check_channels, images_of, stacked
+from headstart.imaging.modes import Box, eight_bit, eight_bit_planes, upright
 from headstart.imaging.preprocessing import Preprocessing
+from headstart.imaging.tiffs import is_tiff, read_tiff, tiff_samples
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
@@ -35,11 +39,17 @@ IMAGE_SUFFIXES = frozenset(
 )
 """Suffixes, in lower case, of the files that are taken for images when a folder is searched."""
 
+ARRAY_SUFFIXES = frozenset({".npy"})
+"""Suffixes of files that are taken for images where nothing else is: beside photographs they hold something else."""
+
 MAX_PIXELS = 120_000_000
 """Images that claim more pixels are refused before they are decoded.
 
 The largest common phone sensor has 108 megapixels. Pillow holds 4 bytes a pixel, so one image costs 0.5 GB at most.
 """
+
+MAX_BYTES = 4 * MAX_PIXELS
+"""The same limit for images of any number of channels, whose values may be wider than a byte."""
 
 DECODE_VERSION = 1
 """Raised whenever the same bytes give other pixels; stored features are keyed by it."""
@@ -65,35 +75,55 @@ _DRAFT_MARGIN = 2
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
-def decode(data: bytes, name: str, at_least: int | None = None) -> NDArray[np.uint8]:
+def decode(data: bytes, name: str, at_least: int | None = None, *, channels: int = RGB) -> NDArray[np.uint8]:
     """Decode one image, upright, whatever its format and mode.
 
     Parameters
     ----------
     data:
         The bytes of a JPEG, PNG, WebP, AVIF, TIFF, BMP, GIF, PPM or, with the extra ``heic``, HEIC file. Of an
-        animation or of several pages, the first is taken.
+        animation or of several pages, the first is taken. Or those of a ``.npy`` file
+        (:func:`headstart.imaging.arrays.read_array`), which like a TIFF may have any number of channels.
     name:
         The file's name, for the error's message.
     at_least:
         A JPEG may be decoded at reduced scale as long as its shorter side keeps this many pixels.
+    channels:
+        3 gives RGB, of a grey image three equal channels. 1 gives grey: the values of a grey image, exactly those of
+        each channel of its RGB; the luma (ITU-R 601) of a coloured one. Any other number must be the file's own, and
+        of TIFF files :func:`headstart.imaging.tiffs.read_tiff` says which that is.
 
     Returns
     -------
     numpy.ndarray
-        uint8, (height, width, 3), RGB. Transparency is laid on white; 16-bit grey is scaled, not clipped
-        (:func:`headstart.imaging.modes.eight_bit` has the rules).
+        uint8, (height, width, channels). Transparency is laid on white; what is wider than 8 bits is scaled, not
+        clipped (:func:`headstart.imaging.modes.eight_bit` and ``eight_bit_planes`` have the rules).
 
     Raises
     ------
     ImageError
-        If the bytes are empty, of no known format, broken, or claim more than ``MAX_PIXELS`` pixels.
+        If the bytes are empty, of no known format, broken, have another number of channels, or claim more than
+        ``MAX_PIXELS`` pixels (``MAX_BYTES`` of values for more channels than three).
     MissingExtraError
-        If the bytes are HEIC and its reader is not installed.
+        If the bytes are HEIC, or TIFF of neither one nor three channels, and the reader is not installed.
     """
     with decoding_errors(name):
-        image, _ = _load(data, name, at_least)
-        return _rgb(image)
+        images, _ = _pictures(data, name, channels, at_least)
+        return stacked(images, channels)
+
+
+def preview(data: bytes, name: str, at_least: int | None = None) -> NDArray[np.uint8]:
+    """An image of any number of channels for the eye: uint8 (height, width, 3).
+
+    What can be decoded as RGB is; of more channels the first three are shown as red, green and blue, of two the first
+    as grey. Parameters and errors are those of :func:`decode`.
+    """
+    with decoding_errors(name):
+        if not needs_planes(data, name):
+            return stacked(_pictures(data, name, RGB, at_least)[0], RGB)
+        values = read_planes(data, name)
+        shown = RGB if values.shape[2] >= RGB else GREY
+        return stacked(islice(eight_bit_planes(values), shown), RGB)
 
 
 def load_view(data: bytes, preprocessing: Preprocessing, name: str) -> NDArray[np.uint8]:
@@ -108,12 +138,12 @@ def load_view(data: bytes, preprocessing: Preprocessing, name: str) -> NDArray[n
     data, name:
         As for :func:`decode`.
     preprocessing:
-        Size, crop and interpolation; mean and deviation are not applied here.
+        Size, crop, interpolation and channels; mean and deviation are not applied here.
 
     Returns
     -------
     numpy.ndarray
-        uint8, (size, size, 3), RGB.
+        uint8, (size, size, channels), with channels as for :func:`decode`. Each is resized as if it were alone.
 
     Raises
     ------
@@ -121,15 +151,38 @@ def load_view(data: bytes, preprocessing: Preprocessing, name: str) -> NDArray[n
         As for :func:`decode`.
     """
     with decoding_errors(name):
-        image, region = _load(data, name, _DRAFT_MARGIN * preprocessing.shorter_side)
+        wanted = preprocessing.channels
+        images, region = _pictures(data, name, wanted, _DRAFT_MARGIN * preprocessing.shorter_side)
         size = (preprocessing.size, preprocessing.size)
         box = _centre(region, preprocessing)
-        return _rgb(image.resize(size, _FILTERS[preprocessing.interpolation], box=box))
+        resample = _FILTERS[preprocessing.interpolation]
+        return stacked((image.resize(size, resample, box=box) for image in images), wanted)
 
 
-def _load(data: bytes, name: str, at_least: int | None) -> tuple[Image.Image, Box]:
+def read_planes(data: bytes, name: str, channels: int | None = None) -> NDArray[Any]:
+    """The values of a ``.npy`` or TIFF file, (height, width, channels), upright and not yet scaled to 8 bits."""
+    read = read_array if is_array(data) else read_tiff
+    return read(data, name, channels, MAX_BYTES)
+
+
+def _pictures(data: bytes, name: str, channels: int, at_least: int | None) -> tuple[Iterable[Image.Image], Box]:
+    """The upright picture as one image in mode RGB, or images in mode L, and the region that is not padding."""
+    if is_array(data) or (is_tiff(data) and channels not in (GREY, RGB)):
+        values = read_planes(data, name, channels)
+        return images_of(values, channels), (0, 0, values.shape[1], values.shape[0])
+    image, region = _load(data, name, channels, at_least)
+    return [image.convert("L") if channels == GREY else image], region
+
+
+def _load(data: bytes, name: str, channels: int, at_least: int | None) -> tuple[Image.Image, Box]:
     """The upright picture in mode L or RGB, and the region of it that is not padding."""
-    image = identify(data, name)
+    try:
+        image = identify(data, name)
+    except SyntaxError:
+        if is_tiff(data):  # Pillow has no mode for more channels than four
+            check_channels(tiff_samples(data), channels, name)
+        raise
+    check_channels(GREY if Image.getmodebase(image.mode) == "L" else RGB, channels, name)
     width, height = image.size
     if width * height > MAX_PIXELS:
         limit = f"{MAX_PIXELS // 1_000_000} megapixels"
@@ -162,9 +215,17 @@ def _centre(region: Box, preprocessing: Preprocessing) -> Box:
     )
 
 
-def _rgb(image: Image.Image) -> NDArray[np.uint8]:
-    pixels = np.array(image)
-    return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
+def needs_planes(data: bytes, name: str) -> bool:
+    """Whether only :func:`read_planes` can read the bytes: a ``.npy`` file, or a TIFF that Pillow has no mode for."""
+    if is_array(data):
+        return True
+    if not is_tiff(data):
+        return False
+    try:
+        identify(data, name)
+    except SyntaxError:
+        return tiff_samples(data) not in (GREY, RGB)
+    return False
 
 
 def identify(data: bytes, name: str) -> ImageFile:

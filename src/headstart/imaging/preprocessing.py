@@ -1,4 +1,4 @@
-"""The record of how a set of weights wants its images: size, crop, interpolation, mean and deviation."""
+"""The record of how a set of weights wants its images: size, crop, interpolation, mean, deviation and channels."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from headstart.errors import OptionError
+
+MAX_CHANNELS = 64
+"""The most channels that an image may have: hyperspectral cubes have hundreds and want a network of their own."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,9 @@ class Preprocessing:
         The antialiased filter of the resize.
     mean, std:
         Per-channel mean and standard deviation (R, G, B), in units where black is 0 and white is 1.
+    channels:
+        Of the decoded image, 1 to ``MAX_CHANNELS``: 1 is grey, 3 is RGB. Channel j of a network's input is normalised
+        with the mean and deviation at j mod 3.
 
     Raises
     ------
@@ -35,6 +41,7 @@ class Preprocessing:
     interpolation: Literal["bicubic", "bilinear"]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    channels: int = 3
 
     def __post_init__(self) -> None:
         if self.size < 1:
@@ -43,6 +50,8 @@ class Preprocessing:
             raise OptionError(f"preprocessing: crop {self.crop} is not a fraction above 0 and up to 1")
         if min(self.std) <= 0:
             raise OptionError(f"preprocessing: std {self.std} has a value that is not above 0")
+        if not 1 <= self.channels <= MAX_CHANNELS:
+            raise OptionError(f"preprocessing: {self.channels} channels are not 1 to {MAX_CHANNELS}")
 
     @property
     def shorter_side(self) -> int:

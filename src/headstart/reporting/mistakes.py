@@ -79,9 +79,9 @@ def thumbnail(data: bytes, name: str, side: int = PICTURE_SIDE) -> str:
     """
     from PIL import Image
 
-    from headstart.imaging import decode
+    from headstart.imaging import preview
 
-    picture = Image.fromarray(decode(data, name, at_least=side))
+    picture = Image.fromarray(preview(data, name, at_least=side))
     picture.thumbnail((side, side))
     buffer = BytesIO()
     picture.save(buffer, "JPEG", quality=PICTURE_QUALITY, optimize=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -110,12 +110,6 @@ def show_prediction(prediction: Prediction) -> None:
     )
     novel = "\tunlike the training images" if prediction.is_novel else ""
     _OUT.out(f"{prediction.file}\t{text or '(no label)'}\t{prediction.confidence:.3f}{novel}", highlight=False)
-
-
-def show_backbones(rows: Sequence[tuple[str, str]]) -> None:
-    """One line a backbone."""
-    for name, text in rows:
-        _OUT.print(f"{escape(name):32}{escape(text)}", soft_wrap=True)
 
 
 def show_cache(found: CacheDescription) -> None:

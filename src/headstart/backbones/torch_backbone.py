@@ -1,0 +1,52 @@
+"""A backbone that is a torch network: its stages run in PyTorch, or are converted for OpenVINO."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+
+from headstart.backbones._openvino import openvino
+from headstart.backbones.backbone import Backbone, Segment
+from headstart.backbones.torch_network import FrozenSegment, LoadedNetwork, StagedNetwork, state_sha256
+
+
+class TorchBackbone(Backbone):
+    """A loaded torch network, split into its stages.
+
+    Raises
+    ------
+    BackboneError
+        If the network can't take images of the size or the number of channels asked for.
+    """
+
+    graph_is_definition = False
+
+    def __init__(self, loaded: LoadedNetwork) -> None:
+        self.name = loaded.name
+        self.licence = loaded.licence
+        self.preprocessing = loaded.preprocessing
+        self.weights_sha256 = state_sha256(loaded.network.state_dict())
+        self._network = StagedNetwork(loaded)
+        self.stages = self._network.stages
+        self.whole_because = self._network.whole_because
+
+    def boundary_shape(self, cut: int) -> tuple[int, ...]:
+        return self._network.shapes[cut - 1]
+
+    def graph(self, segment: Segment) -> Any:
+        dtype = torch.float32 if segment.start else torch.uint8
+        example = torch.zeros((2, *segment.input.shape), dtype=dtype)
+        with torch.inference_mode(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the converter's own use of an older tracer
+            model = openvino().convert_model(
+                self.module(segment), example_input=example, input=[-1, *segment.input.shape]
+            )
+        model.inputs[0].get_tensor().set_names({segment.input.name})
+        for port, output in zip(model.outputs, segment.outputs, strict=True):
+            port.get_tensor().set_names({output.name})
+        return model
+
+    def module(self, segment: Segment) -> FrozenSegment:
+        return self._network.segment(segment)
