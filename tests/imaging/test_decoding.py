@@ -353,3 +353,18 @@ def test_views_of_real_photographs_equal_resize_then_crop(shared: Path) -> None:
         view = load_view(file.read_bytes(), preprocessing, file.name)
         with Image.open(file) as image:
             assert_same_view(view, reference_view(image.convert("RGB"), preprocessing))
+
+
+@pytest.mark.parametrize("crop", [1.0, 0.875])
+def test_squashing_keeps_the_same_share_of_both_sides(crop: float) -> None:
+    """Weights trained on squashed images see the whole width of a wide image, as timm's and open_clip's do."""
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 160, 3), dtype=np.uint8)
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    record = Preprocessing(56, crop, "bicubic", (0.5,) * 3, (0.5,) * 3, aspect="squash")
+    side = record.shorter_side
+    whole = Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC)
+    edge = round((side - 56) / 2)
+    wanted = np.asarray(whole.crop((edge, edge, edge + 56, edge + 56)), np.int16)
+    found = load_view(buffer.getvalue(), record, "wide").astype(np.int16)
+    assert np.abs(found - wanted).max() <= 1

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import openvino
     import torch
 
-    from headstart.backbones.torch_backbone import TorchBackbone
+    from headstart.backbones.pytorch.backbone import TorchBackbone
 
 
 @dataclass(frozen=True)
@@ -130,11 +130,14 @@ class BundledBackbone(Backbone):
     def _in_torch(self) -> TorchBackbone:
         if importlib.util.find_spec("timm") is None:
             raise MissingExtraError(f"running {self.name} in PyTorch", "train")
-        from headstart.backbones import torch_lite
-        from headstart.backbones.torch_backbone import TorchBackbone
+        from headstart.backbones.pytorch import lite
+        from headstart.backbones.pytorch.backbone import TorchBackbone
 
         architecture, preprocessing = self._weights.architecture, self.preprocessing
-        return TorchBackbone(torch_lite.load(self.name, self.tensors, architecture, preprocessing, self.licence))
+        return TorchBackbone(lite.load(self.name, self.tensors, architecture, preprocessing, self.licence))
+
+        architecture, preprocessing = self._weights.architecture, self.preprocessing
+        return TorchBackbone(lite.load(self.name, self.tensors, architecture, preprocessing, self.licence))
 
 
 def _weights_path(name: str, weights: BundledWeights) -> Path:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, cast
 
 from headstart.backbones.backbone import Backbone
 from headstart.backbones.bundled import BUNDLED, BundledBackbone
-from headstart.backbones.entries import entries
+from headstart.backbones.entries import entries, listed_licence
+from headstart.backbones.licences import UNKNOWN
 from headstart.backbones.offline import go_offline, is_offline, silence_hub_telemetry
 from headstart.errors import BackboneError, MissingExtraError
 
 if TYPE_CHECKING:
-    from headstart.backbones.torch_network import LoadedNetwork
+    from headstart.backbones.pytorch.network import LoadedNetwork
 
 DEFAULT_BACKBONE = "bundled/tf_efficientnet_lite0"
 _SHORT = {"lite0": "tf_efficientnet_lite0", "lite1": "tf_efficientnet_lite1", "lite2": "tf_efficientnet_lite2"}
@@ -24,7 +25,7 @@ _SHORT = {"lite0": "tf_efficientnet_lite0", "lite1": "tf_efficientnet_lite1", "l
 
 @dataclass(frozen=True)
 class _Provider:
-    """Who loads the networks of a provider: a module with ``load(model, *, size)``, and what it needs installed."""
+    """Who loads a provider's networks: the ``load(model, *, size)`` of a module of ``backbones/pytorch``."""
 
     module: str
     needs: tuple[str, ...]
@@ -32,11 +33,11 @@ class _Provider:
 
 
 _PROVIDERS = {
-    "timm": _Provider("torch_from_timm", ("torch", "timm"), "train"),
-    "torchvision": _Provider("torch_from_torchvision", ("torch", "torchvision"), "train"),
-    "open_clip": _Provider("torch_from_open_clip", ("torch", "open_clip"), "open-clip"),
-    "transformers": _Provider("torch_from_transformers", ("torch", "transformers"), "transformers"),
-    "file": _Provider("torch_folders", ("torch", "timm"), "train"),
+    "timm": _Provider("from_timm", ("torch", "timm"), "train"),
+    "torchvision": _Provider("from_torchvision", ("torch", "torchvision"), "train"),
+    "open_clip": _Provider("from_open_clip", ("torch", "open_clip"), "open-clip"),
+    "transformers": _Provider("from_transformers", ("torch", "transformers"), "transformers"),
+    "file": _Provider("folders", ("torch", "timm"), "train"),
 }
 
 
@@ -95,9 +96,10 @@ def _torch_backbone(provider: _Provider, name: str, model: str, size: int | None
     silence_hub_telemetry()
     if is_offline():
         go_offline()  # before the hub's client is imported: it reads its variable then
-    from headstart.backbones.torch_backbone import TorchBackbone
+    from headstart.backbones.pytorch.backbone import TorchBackbone
 
-    loader = importlib.import_module(f"headstart.backbones.{provider.module}")
+    loader = importlib.import_module(f"headstart.backbones.pytorch.{provider.module}")
     loaded = cast("LoadedNetwork", loader.load(model, size=size))
     preprocessing = dataclasses.replace(loaded.preprocessing, channels=channels)
-    return TorchBackbone(dataclasses.replace(loaded, preprocessing=preprocessing))
+    licence = loaded.licence if loaded.licence != UNKNOWN else listed_licence(name) or UNKNOWN
+    return TorchBackbone(dataclasses.replace(loaded, preprocessing=preprocessing, licence=licence))

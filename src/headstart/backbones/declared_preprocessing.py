@@ -14,7 +14,15 @@ MAX_SIZE = 4096
 
 
 def declared(
-    where: str, *, side: Any, share: Any, interpolation: Any, mean: Any, std: Any, size: int | None = None
+    where: str,
+    *,
+    side: Any,
+    share: Any,
+    interpolation: Any,
+    mean: Any,
+    std: Any,
+    size: int | None = None,
+    squash: bool = False,
 ) -> Preprocessing:
     """Check what a configuration says, and put the wanted size in.
 
@@ -33,6 +41,8 @@ def declared(
         Three numbers each, where white is 1.
     size:
         The side that is wanted in place of ``side``; the share stays.
+    squash:
+        Whether both sides of an image are resized to one length, rather than the shorter one alone.
 
     Raises
     ------
@@ -55,6 +65,7 @@ def declared(
             cast(Literal["bicubic", "bilinear"], interpolation),
             _triple(where, "mean", mean),
             _triple(where, "std", std),
+            aspect="squash" if squash else "crop",
         )
     except OptionError as error:
         if size is not None:

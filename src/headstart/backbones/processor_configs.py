@@ -20,8 +20,8 @@ _HALF = (0.5, 0.5, 0.5)
 def preprocessing_of(folder: Path, *, size: int | None) -> Preprocessing:
     """What ``preprocessor_config.json`` says, or ``processor_config.json``, which newer versions write.
 
-    A processor that resizes the shorter side and crops the centre is expressed exactly. One that squashes the image
-    to a square becomes the centre crop of that square, which differs where an image is not square.
+    A processor that resizes the shorter side and crops the centre is expressed exactly. So is one that squashes
+    the image to a square.
 
     Parameters
     ----------
@@ -55,7 +55,21 @@ def preprocessing_of(folder: Path, *, size: int | None) -> Preprocessing:
         mean=config.get("image_mean", _HALF) if normalised else (0.0, 0.0, 0.0),
         std=config.get("image_std", _HALF) if normalised else (1.0, 1.0, 1.0),
         size=size,
+        squash=_squashes(config, side),
     )
+
+
+def _squashes(config: Mapping[str, Any], side: int) -> bool:
+    """Whether both sides of an image are resized to one length: where a square is named, or a lone number and no crop.
+
+    The shortest edge alone is named where the centre is cropped; ConvNeXt's processor names it and squashes large ones.
+    """
+    size = config.get("size")
+    if isinstance(size, dict) and "height" in size:
+        return True
+    if config.get("crop_pct") is not None and side >= _SQUASHED_FROM:
+        return True
+    return isinstance(size, int) and not config.get("do_center_crop") and config.get("crop_pct") is None
 
 
 def _read(folder: Path) -> tuple[Path, Mapping[str, Any]]:

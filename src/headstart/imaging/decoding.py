@@ -129,6 +129,8 @@ def preview(data: bytes, name: str, at_least: int | None = None) -> NDArray[np.u
 def load_view(data: bytes, preprocessing: Preprocessing, name: str) -> NDArray[np.uint8]:
     """Decode one image to the view that the weights were trained on: resize the shorter side, crop the centre.
 
+    Weights that were trained on squashed images get both sides resized to one length.
+
     The geometry is that of timm's and torchvision's evaluation transform, rounding included. Only the kept part is
     computed; it equals "resize, then crop" to one grey level, save for about one pixel in ten thousand: Pillow chooses
     the order of the horizontal and the vertical pass by their cost, and between the two it clips.
@@ -198,12 +200,12 @@ def _load(data: bytes, name: str, channels: int, at_least: int | None) -> tuple[
 
 
 def _centre(region: Box, preprocessing: Preprocessing) -> Box:
-    """The part of ``region`` that is left of it after resizing its shorter side and cropping the centre."""
+    """The part of ``region`` that is left of it after resizing its shorter side (or both) and cropping the centre."""
     left, top, right, bottom = region
     width, height = right - left, bottom - top
-    shorter = preprocessing.shorter_side
-    resized_width = shorter if width <= height else int(shorter * width / height)
-    resized_height = shorter if height <= width else int(shorter * height / width)
+    shorter, squash = preprocessing.shorter_side, preprocessing.aspect == "squash"
+    resized_width = shorter if squash or width <= height else int(shorter * width / height)
+    resized_height = shorter if squash or height <= width else int(shorter * height / width)
     x = round((resized_width - preprocessing.size) / 2)
     y = round((resized_height - preprocessing.size) / 2)
     per_x, per_y = width / resized_width, height / resized_height

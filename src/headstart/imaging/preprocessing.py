@@ -30,6 +30,10 @@ class Preprocessing:
         Of the decoded image, 1 to ``MAX_CHANNELS``: 1 is grey, 3 is RGB. Channel j of a network's input is normalised
         with the mean and deviation at j mod 3.
 
+    aspect:
+        How an image that is not square becomes square: its centre is cropped out, or its sides are resized to one
+        length. The crop share is then kept along both.
+
     Raises
     ------
     OptionError
@@ -42,6 +46,7 @@ class Preprocessing:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     channels: int = 3
+    aspect: Literal["crop", "squash"] = "crop"
 
     def __post_init__(self) -> None:
         if self.size < 1:

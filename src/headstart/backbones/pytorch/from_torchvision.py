@@ -18,9 +18,9 @@ from headstart.backbones.declared_preprocessing import declared, kept_share
 from headstart.backbones.hub_access import is_reachable, not_here
 from headstart.backbones.hub_folders import local_folder, read_config, weights_root
 from headstart.backbones.licences import normalise
-from headstart.backbones.torch_checkpoints import load_strictly, read_state
-from headstart.backbones.torch_network import LoadedNetwork
-from headstart.backbones.torch_sizes import REFUSALS, check_size, patch_side
+from headstart.backbones.pytorch.checkpoints import load_strictly, read_state
+from headstart.backbones.pytorch.network import LoadedNetwork
+from headstart.backbones.pytorch.sizes import REFUSALS, check_size, patch_side
 from headstart.errors import BackboneError
 from headstart.files import sha256_of
 from headstart.imaging.preprocessing import Preprocessing

@@ -16,7 +16,7 @@ timm = pytest.importorskip("timm")
 
 from safetensors.torch import load_file, save_file  # noqa: E402
 
-from headstart.backbones import torch_from_timm  # noqa: E402
+from headstart.backbones.pytorch import from_timm  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ def _pre_logits(network: Any, images: Any) -> Any:
 
 
 def test_a_folder(tmp_path: Path) -> None:
-    loaded = torch_from_timm.load_folder(_folder(tmp_path / "m"))
+    loaded = from_timm.load_folder(_folder(tmp_path / "m"))
     assert loaded.name == f"file/{tmp_path / 'm'}"
     assert loaded.classifiers == ("fc",)
     assert loaded.licence == "MIT"
@@ -57,7 +57,7 @@ def test_a_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("architecture", "classifiers"), [("deit_tiny_distilled_patch16_224", 2), ("dpn48b", 1)])
 def test_classifiers_are_timms_record(tmp_path: Path, architecture: str, classifiers: int) -> None:
-    loaded = torch_from_timm.load_folder(_folder(tmp_path / "m", architecture, 224))
+    loaded = from_timm.load_folder(_folder(tmp_path / "m", architecture, 224))
     modules = [loaded.network.get_submodule(path) for path in loaded.classifiers]
     assert len(modules) == classifiers
     assert all(isinstance(module, torch.nn.Linear | torch.nn.Conv2d) for module in modules)
@@ -66,15 +66,15 @@ def test_classifiers_are_timms_record(tmp_path: Path, architecture: str, classif
 def test_a_network_without_classes_has_no_classifier(tmp_path: Path) -> None:
     folder = _folder(tmp_path / "m")
     _configure(folder, num_classes=0)
-    assert torch_from_timm.load_folder(folder).classifiers == ()
+    assert from_timm.load_folder(folder).classifiers == ()
 
 
 @pytest.mark.parametrize("classes", [0, 7, 1000])
 def test_the_configurations_classes_rule_and_never_fail_a_backbone(tmp_path: Path, classes: int) -> None:
     folder = _folder(tmp_path / "m")
-    wanted = torch_from_timm.load_folder(folder)
+    wanted = from_timm.load_folder(folder)
     _configure(folder, num_classes=classes)
-    loaded = torch_from_timm.load_folder(folder)
+    loaded = from_timm.load_folder(folder)
     images = torch.randn(2, 3, 64, 64)
     torch.testing.assert_close(_pre_logits(loaded.network, images), _pre_logits(wanted.network, images))
 
@@ -84,7 +84,7 @@ def test_the_configurations_classes_rule_and_never_fail_a_backbone(tmp_path: Pat
 )
 def test_another_size_resamples_as_timm_does(tmp_path: Path, architecture: str, native: int, size: int) -> None:
     folder = _folder(tmp_path / "m", architecture, native, img_size=native)
-    loaded = torch_from_timm.load_folder(folder, size=size)
+    loaded = from_timm.load_folder(folder, size=size)
     state = load_file(folder / "model.safetensors")
     overlay = {"state_dict": state, "num_classes": 5}
     wanted = timm.create_model(
@@ -113,7 +113,7 @@ def test_a_size_that_the_architecture_cannot_take(
     arguments = {"img_size": native} if native == 96 else {}
     folder = _folder(tmp_path / "m", architecture, native, **arguments)
     with pytest.raises(OptionError, match=words):
-        torch_from_timm.load_folder(folder, size=size)
+        from_timm.load_folder(folder, size=size)
 
 
 def test_an_original_authors_layout_goes_through_timms_table(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_an_original_authors_layout_goes_through_timms_table(tmp_path: Path) -> 
     state = load_file(folder / "model.safetensors")
     flat = state | {"patch_embed.proj.weight": state["patch_embed.proj.weight"].flatten(1).contiguous()}
     save_file(flat, folder / "model.safetensors")
-    network = torch_from_timm.load_folder(folder).network
+    network = from_timm.load_folder(folder).network
     assert torch.equal(network.patch_embed.proj.weight, state["patch_embed.proj.weight"])
 
 
@@ -130,7 +130,7 @@ def test_another_architecture_lists_the_files_own_tensors(tmp_path: Path) -> Non
     folder = _folder(tmp_path / "m")
     save_file(timm.create_model("resnet14t").state_dict(), folder / "model.safetensors")
     with pytest.raises(BackboneError, match=r"another architecture than this ResNet.*unexpected"):
-        torch_from_timm.load_folder(folder)
+        from_timm.load_folder(folder)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_a_configuration_can_not_reach_timms_own_switches(tmp_path: Path, argume
     folder = _folder(tmp_path / "m")
     _configure(folder, model_args=arguments)
     with pytest.raises(BackboneError, match=f"may not set '{next(iter(arguments))}'"):
-        torch_from_timm.load_folder(folder)
+        from_timm.load_folder(folder)
 
 
 @pytest.mark.parametrize("name", ["hf-hub:a/b", "local-dir:/tmp", "nope", "resnet18; x", ""])
@@ -158,36 +158,36 @@ def test_an_architecture_must_be_timms(tmp_path: Path, name: str) -> None:
     folder = _folder(tmp_path / "m")
     _configure(folder, architecture=name)
     with pytest.raises(BackboneError, match="no architecture is named"):
-        torch_from_timm.load_folder(folder)
+        from_timm.load_folder(folder)
 
 
 def test_arguments_that_timm_does_not_know(tmp_path: Path) -> None:
     folder = _folder(tmp_path / "m")
     _configure(folder, model_args={"nonsense": 1})
     with pytest.raises(BackboneError, match=r"config\.json: timm can't build it.*nonsense"):
-        torch_from_timm.load_folder(folder)
+        from_timm.load_folder(folder)
 
 
 def test_local_weights_come_before_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADSTART_WEIGHTS", str(tmp_path))
     _folder(tmp_path / "resnet10t")
-    assert torch_from_timm.load("resnet10t").name == "timm/resnet10t"
+    assert from_timm.load("resnet10t").name == "timm/resnet10t"
     _folder(tmp_path / "timm" / "resnet10t", "resnet14t")
     with pytest.raises(BackboneError, match="holds a resnet14t, not the resnet10t"):
-        torch_from_timm.load("resnet10t")
+        from_timm.load("resnet10t")
 
 
 def test_weights_that_are_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(OfflineError, match="bundled/tf_efficientnet_lite0"):
-        torch_from_timm.load("resnet34")
+        from_timm.load("resnet34")
     with pytest.raises(BackboneError, match="timm has no weights for it"):
-        torch_from_timm.load("coatnet_0_224")
+        from_timm.load("coatnet_0_224")
 
 
 @pytest.mark.real
 def test_real_mobilenetv2_loads_strictly(shared: Path) -> None:
-    loaded = torch_from_timm.load_folder(shared / "weights" / "mobilenetv2_100")
+    loaded = from_timm.load_folder(shared / "weights" / "mobilenetv2_100")
     assert loaded.classifiers == ("classifier",)
     assert loaded.licence == "Apache-2.0"
     assert loaded.preprocessing == Preprocessing(224, 0.875, "bicubic", (0.5,) * 3, (0.5,) * 3)

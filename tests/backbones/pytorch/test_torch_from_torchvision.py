@@ -21,8 +21,8 @@ from safetensors.torch import save_file  # noqa: E402
 from torchvision import models  # noqa: E402
 from torchvision.models.vision_transformer import interpolate_embeddings  # noqa: E402
 
-from headstart.backbones import torch_from_torchvision  # noqa: E402
-from headstart.backbones.torch_from_torchvision import _classifier, _Recipe, _renamed  # noqa: E402
+from headstart.backbones.pytorch import from_torchvision  # noqa: E402
+from headstart.backbones.pytorch.from_torchvision import _classifier, _Recipe, _renamed  # noqa: E402
 from headstart.imaging import load_view  # noqa: E402
 
 ARCHITECTURES = models.list_models(module=models)
@@ -94,7 +94,7 @@ def test_preprocessing_equals_that_of_the_weights(tmp_path: Path, architecture: 
 
 @pytest.mark.parametrize("architecture", ["squeezenet1_1", "mnasnet0_5", "densenet121", "googlenet"])
 def test_a_folder(tmp_path: Path, architecture: str) -> None:
-    loaded = torch_from_torchvision.load_folder(_folder(tmp_path / "m", architecture, 64, license="bsd-3-clause"))
+    loaded = from_torchvision.load_folder(_folder(tmp_path / "m", architecture, 64, license="bsd-3-clause"))
     assert loaded.name == f"file/{tmp_path / 'm'}"
     assert loaded.licence == "BSD-3-Clause"
     assert loaded.preprocessing.shorter_side == 72
@@ -107,18 +107,18 @@ def test_a_head_for_other_classes_does_not_fail_a_backbone(tmp_path: Path, class
     folder = _folder(tmp_path / "m", "squeezenet1_1", 64)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"num_classes": classes}))
-    loaded = torch_from_torchvision.load_folder(folder)
+    loaded = from_torchvision.load_folder(folder)
     assert not loaded.network.get_submodule(loaded.classifiers[0]).weight.any()
 
 
 def test_position_embeddings_are_resampled_as_torchvision_does(tmp_path: Path) -> None:
     folder = _folder(tmp_path / "m", "vit_b_32", 64)
-    loaded = torch_from_torchvision.load_folder(folder, size=96)
-    native = torch_from_torchvision.load_folder(folder)
+    loaded = from_torchvision.load_folder(folder, size=96)
+    native = from_torchvision.load_folder(folder)
     wanted = interpolate_embeddings(96, 32, native.network.state_dict())["encoder.pos_embedding"]
     assert torch.equal(loaded.network.encoder.pos_embedding, wanted)
     with pytest.raises(OptionError, match="96, 128"):
-        torch_from_torchvision.load_folder(folder, size=100)
+        from_torchvision.load_folder(folder, size=100)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_size_that_the_architecture_cannot_take(
 ) -> None:
     folder = _folder(tmp_path / "m", architecture, native)
     with pytest.raises(OptionError, match=words):
-        torch_from_torchvision.load_folder(folder, size=size)
+        from_torchvision.load_folder(folder, size=size)
 
 
 def test_old_names_and_auxiliary_heads() -> None:
@@ -161,7 +161,7 @@ def test_a_bad_configuration_is_refused(tmp_path: Path, changes: dict[str, Any])
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | changes))
     with pytest.raises(BackboneError, match=r"config\.json"):
-        torch_from_torchvision.load_folder(folder)
+        from_torchvision.load_folder(folder)
 
 
 def test_published_weights_are_found_by_file_and_their_hash_checked(
@@ -172,15 +172,15 @@ def test_published_weights_are_found_by_file_and_their_hash_checked(
     digest = hashlib.sha256((tmp_path / "x.pth").read_bytes()).hexdigest()[:8]
     name = f"squeezenet1_1-{digest}.pth"
     weights = models.SqueezeNet1_1_Weights.DEFAULT
-    monkeypatch.setattr(torch_from_torchvision, "_published", lambda *names: _Published(weights, f"https://x/{name}"))
+    monkeypatch.setattr(from_torchvision, "_published", lambda *names: _Published(weights, f"https://x/{name}"))
     monkeypatch.setenv("HEADSTART_WEIGHTS", str(tmp_path))
     (tmp_path / "x.pth").rename(tmp_path / name)
-    loaded = torch_from_torchvision.load("squeezenet1_1")
+    loaded = from_torchvision.load("squeezenet1_1")
     assert loaded.name == "torchvision/squeezenet1_1"
     assert loaded.licence == "BSD-3-Clause"
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-1])
     with pytest.raises(BackboneError, match="did not finish"):
-        torch_from_torchvision.load("squeezenet1_1")
+        from_torchvision.load("squeezenet1_1")
 
 
 class _Published:
@@ -192,21 +192,21 @@ class _Published:
 
 def test_names() -> None:
     assert {"resnet50", "resnet50.IMAGENET1K_V1", "vit_h_14.IMAGENET1K_SWAG_LINEAR_V1"} <= (
-        torch_from_torchvision.model_names()
+        from_torchvision.model_names()
     )
     with pytest.raises(BackboneError, match="IMAGENET1K_V1, IMAGENET1K_V2"):
-        torch_from_torchvision.load("resnet50.V9")
+        from_torchvision.load("resnet50.V9")
     with pytest.raises(BackboneError, match="no classification architecture 'resnet51'"):
-        torch_from_torchvision.load("resnet51")
+        from_torchvision.load("resnet51")
     with pytest.raises(OfflineError, match=r"resnet50-11ad3fa6\.pth"):
-        torch_from_torchvision.load("resnet50")
+        from_torchvision.load("resnet50")
 
 
 @pytest.mark.real
 def test_real_squeezenet_loads_strictly(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded = torch_from_torchvision.load_folder(shared / "weights" / "squeezenet1_1")
+    loaded = from_torchvision.load_folder(shared / "weights" / "squeezenet1_1")
     assert loaded.classifiers == ("classifier.1",)
     assert loaded.preprocessing.shorter_side == 256
     assert isinstance(loaded.preprocessing, Preprocessing)
     monkeypatch.setenv("HEADSTART_WEIGHTS", str(shared / "weights"))
-    assert torch_from_torchvision.load("squeezenet1_1").name == "torchvision/squeezenet1_1"
+    assert from_torchvision.load("squeezenet1_1").name == "torchvision/squeezenet1_1"

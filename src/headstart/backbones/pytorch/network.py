@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from headstart.backbones.backbone import Segment, Stage
-from headstart.backbones.torch_staging import CannotSplitError, Layout, StageModule, split
+from headstart.backbones.pytorch.staging import CannotSplitError, Layout, StageModule, split
 from headstart.errors import BackboneError
 from headstart.imaging.preprocessing import Preprocessing
 

@@ -11,8 +11,8 @@ import timm
 import torch
 from torch import nn
 
-from headstart.backbones.torch_backbone import TorchBackbone
-from headstart.backbones.torch_network import LoadedNetwork, pool_positions
+from headstart.backbones.pytorch.backbone import TorchBackbone
+from headstart.backbones.pytorch.network import LoadedNetwork, pool_positions
 from headstart.errors import BackboneError
 from headstart.features.parity import photographs
 from headstart.imaging.preprocessing import Preprocessing

@@ -17,7 +17,7 @@ open_clip = pytest.importorskip("open_clip")
 from open_clip.model import QuickGELU  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
-from headstart.backbones import torch_from_open_clip  # noqa: E402
+from headstart.backbones.pytorch import from_open_clip  # noqa: E402
 
 TEXT = {"context_length": 8, "vocab_size": 100, "width": 32, "heads": 2, "layers": 1}
 VIT = {"image_size": 64, "patch_size": 16, "width": 64, "layers": 2, "head_width": 32}
@@ -54,7 +54,7 @@ def _folder(path: Path, vision: dict[str, Any], **config: Any) -> tuple[Path, An
 @pytest.mark.parametrize("quick", [False, True])
 def test_the_tower_gives_what_the_model_encodes(tmp_path: Path, vision: dict[str, Any], quick: bool) -> None:
     folder, model = _folder(tmp_path / "m", vision, quick_gelu=quick)
-    loaded = torch_from_open_clip.load_folder(folder)
+    loaded = from_open_clip.load_folder(folder)
     images = torch.randn(2, 3, loaded.preprocessing.size, loaded.preprocessing.size)
     with torch.inference_mode():
         wanted = model.encode_image(images)
@@ -68,7 +68,7 @@ def test_the_tower_gives_what_the_model_encodes(tmp_path: Path, vision: dict[str
 
 def test_the_record(tmp_path: Path) -> None:
     folder, _ = _folder(tmp_path / "m", VIT)
-    loaded = torch_from_open_clip.load_folder(folder)
+    loaded = from_open_clip.load_folder(folder)
     assert loaded.name == f"file/{tmp_path / 'm'}"
     assert loaded.preprocessing == Preprocessing(64, 1.0, "bilinear", (0.4,) * 3, (0.2,) * 3)
 
@@ -76,7 +76,7 @@ def test_the_record(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("tower", "size"), [("vit", 96), ("resnet", 96), ("timm", 96)])
 def test_another_size(tmp_path: Path, tower: str, size: int) -> None:
     folder, _ = _folder(tmp_path / "m", TOWERS[tower])
-    loaded = torch_from_open_clip.load_folder(folder, size=size)
+    loaded = from_open_clip.load_folder(folder, size=size)
     assert loaded.preprocessing.size == size
     assert loaded.network(torch.zeros(1, 3, size, size)).shape == (1, 24)
 
@@ -85,20 +85,20 @@ def test_another_size(tmp_path: Path, tower: str, size: int) -> None:
 def test_a_size_that_leaves_pixels_over(tmp_path: Path, tower: str) -> None:
     folder, _ = _folder(tmp_path / "m", TOWERS[tower])
     with pytest.raises(OptionError, match="96, 112"):
-        torch_from_open_clip.load_folder(folder, size=100)
+        from_open_clip.load_folder(folder, size=100)
 
 
 def test_position_embeddings_are_resampled_as_open_clip_does(tmp_path: Path) -> None:
     folder, _ = _folder(tmp_path / "m", VIT)
     wanted = open_clip.create_model(f"local-dir:{folder}", force_image_size=96).visual.positional_embedding
-    assert torch.equal(torch_from_open_clip.load_folder(folder, size=96).network.positional_embedding, wanted)
+    assert torch.equal(from_open_clip.load_folder(folder, size=96).network.positional_embedding, wanted)
 
 
 def test_pickled_weights_of_the_whole_model(tmp_path: Path) -> None:
     folder, model = _folder(tmp_path / "m", VIT)
     (folder / "open_clip_model.safetensors").unlink()
     torch.save({"state_dict": {f"module.{k}": v for k, v in model.state_dict().items()}}, folder / "epoch_1.pt")
-    torch_from_open_clip.load_folder(folder)
+    from_open_clip.load_folder(folder)
 
 
 def test_weights_of_another_tower_are_refused(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_weights_of_another_tower_are_refused(tmp_path: Path) -> None:
     config["model_cfg"]["vision_cfg"]["layers"] = 1
     (folder / "open_clip_config.json").write_text(json.dumps(config))
     with pytest.raises(BackboneError, match=r"another architecture.*resblocks\.1"):
-        torch_from_open_clip.load_folder(folder)
+        from_open_clip.load_folder(folder)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_bad_configuration_is_refused(tmp_path: Path, vision: Any) -> None:
     config["model_cfg"]["vision_cfg"] = vision
     (folder / "open_clip_config.json").write_text(json.dumps(config))
     with pytest.raises(BackboneError, match=str(folder)):
-        torch_from_open_clip.load_folder(folder)
+        from_open_clip.load_folder(folder)
 
 
 def test_published_weights_decide_on_the_form_of_gelu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,27 +139,27 @@ def test_published_weights_decide_on_the_form_of_gelu(tmp_path: Path, monkeypatc
     def _keep(name: str, tower: Any, *rest: Any) -> None:
         asked[name] = tower
 
-    monkeypatch.setattr(torch_from_open_clip, "_checkpoint", lambda name, weights: tmp_path)
-    monkeypatch.setattr(torch_from_open_clip, "read_state", lambda path: {})
-    monkeypatch.setattr(torch_from_open_clip, "_loaded", _keep)
+    monkeypatch.setattr(from_open_clip, "_checkpoint", lambda name, weights: tmp_path)
+    monkeypatch.setattr(from_open_clip, "read_state", lambda path: {})
+    monkeypatch.setattr(from_open_clip, "_loaded", _keep)
     for tag in ("openai", "laion2b_s34b_b79k"):
-        torch_from_open_clip.load(f"ViT-B-32.{tag}")
+        from_open_clip.load(f"ViT-B-32.{tag}")
     quick = {name: any(isinstance(m, QuickGELU) for m in tower.build(224).modules()) for name, tower in asked.items()}
     assert quick == {"open_clip/ViT-B-32.openai": True, "open_clip/ViT-B-32.laion2b_s34b_b79k": False}
 
 
 def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    assert "ViT-B-32.laion2b_s34b_b79k" in torch_from_open_clip.model_names()
+    assert "ViT-B-32.laion2b_s34b_b79k" in from_open_clip.model_names()
     with pytest.raises(BackboneError, match=r"which weights\? there are RN101\.openai, RN101\.yfcc15m"):
-        torch_from_open_clip.load("RN101")
+        from_open_clip.load("RN101")
     with pytest.raises(BackboneError, match="no weights for an architecture 'ViT-X'"):
-        torch_from_open_clip.load("ViT-X")
+        from_open_clip.load("ViT-X")
     with pytest.raises(OfflineError, match="bundled/tf_efficientnet_lite0"):
-        torch_from_open_clip.load("RN101.openai")
+        from_open_clip.load("RN101.openai")
 
 
 def test_local_weights_come_before_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADSTART_WEIGHTS", str(tmp_path))
     _folder(tmp_path / "open_clip" / "RN50.openai", VIT)
-    assert torch_from_open_clip.load("RN50.openai").name == "open_clip/RN50.openai"
+    assert from_open_clip.load("RN50.openai").name == "open_clip/RN50.openai"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from headstart.backbones.hub_folders import library_of
-from headstart.backbones.torch_network import LoadedNetwork
+from headstart.backbones.pytorch.network import LoadedNetwork
 from headstart.errors import BackboneError, MissingExtraError
 
 _EXTRAS = {"timm": "train", "torchvision": "train", "open_clip": "open-clip", "transformers": "transformers"}
@@ -47,5 +47,5 @@ def load_folder(folder: Path, *, size: int | None = None) -> LoadedNetwork:
     library = library_of(folder)
     if importlib.util.find_spec(library) is None:
         raise MissingExtraError(f"file/{folder}", _EXTRAS[library])
-    loader = importlib.import_module(f"headstart.backbones.torch_from_{library}")
+    loader = importlib.import_module(f"headstart.backbones.pytorch.from_{library}")
     return cast(LoadedNetwork, loader.load_folder(folder, size=size))

@@ -18,10 +18,10 @@ from transformers.utils import logging
 from headstart.backbones.hub_access import hub_is_reachable, is_connection_problem, not_here
 from headstart.backbones.hub_folders import card_licence, local_folder, read_config
 from headstart.backbones.processor_configs import preprocessing_of
-from headstart.backbones.torch_checkpoints import read_state, refuse_non_finite
-from headstart.backbones.torch_network import LoadedNetwork
-from headstart.backbones.torch_sizes import REFUSALS, cannot_be_resampled, check_size
-from headstart.backbones.torch_transformers_forward import embedding_of
+from headstart.backbones.pytorch.checkpoints import read_state, refuse_non_finite
+from headstart.backbones.pytorch.network import LoadedNetwork
+from headstart.backbones.pytorch.sizes import REFUSALS, cannot_be_resampled, check_size
+from headstart.backbones.pytorch.transformers_forward import embedding_of
 from headstart.errors import BackboneError
 
 _TEXT_BESIDE = {"clip": "vision_model.", "siglip": "vision_model.", "siglip2": "vision_model."}

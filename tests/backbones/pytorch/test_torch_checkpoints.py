@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 
 from safetensors.torch import save_file  # noqa: E402
 
-from headstart.backbones.torch_checkpoints import load_strictly, read_state  # noqa: E402
+from headstart.backbones.pytorch.checkpoints import load_strictly, read_state  # noqa: E402
 
 
 def _network() -> Any:

@@ -18,7 +18,7 @@ from typing import Literal
 
 from torch import Tensor, fx, nn
 
-from headstart.backbones.torch_tracing import IMAGES, ShapedTracer, count_of, value_of
+from headstart.backbones.pytorch.tracing import IMAGES, ShapedTracer, count_of, value_of
 
 Layout = Literal["NCHW", "NHWC", "NTC", "ND"]
 

@@ -12,9 +12,9 @@ import timm
 import torch
 from torch import nn
 
-from headstart.backbones.torch_backbone import TorchBackbone
-from headstart.backbones.torch_network import LoadedNetwork
-from headstart.backbones.torch_staging import CannotSplitError, split
+from headstart.backbones.pytorch.backbone import TorchBackbone
+from headstart.backbones.pytorch.network import LoadedNetwork
+from headstart.backbones.pytorch.staging import CannotSplitError, split
 from headstart.errors import BackboneError, OptionError
 from headstart.features.extract import probe_trunk
 from headstart.features.openvino_engine import OpenVinoTrunk

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from headstart.backbones._lite_graph import BATCHNORM_EPSILON, LiteArchitecture
-from headstart.backbones.torch_network import LoadedNetwork
+from headstart.backbones.pytorch.network import LoadedNetwork
 from headstart.errors import BackboneError
 from headstart.imaging.preprocessing import Preprocessing
 

@@ -13,8 +13,8 @@ from headstart.errors import BackboneError, MissingExtraError
 
 pytest.importorskip("torch")
 
-from headstart.backbones import torch_folders
 from headstart.backbones.hub_folders import card_licence, library_of, local_folder, read_config
+from headstart.backbones.pytorch import folders
 
 
 def _config(folder: Path, config: Any, name: str = "config.json") -> Path:
@@ -46,7 +46,7 @@ def test_a_folder_of_two_libraries_is_open_clips(tmp_path: Path) -> None:
 @pytest.mark.parametrize("config", [{}, [], 3, {"library": "os"}, {"library": ["timm"]}])
 def test_a_configuration_of_no_library(tmp_path: Path, config: Any) -> None:
     with pytest.raises(BackboneError, match=r"config\.json"):
-        torch_folders.load_folder(_config(tmp_path, config))
+        folders.load_folder(_config(tmp_path, config))
 
 
 def test_a_configuration_of_any_size_or_depth_is_not_read(tmp_path: Path) -> None:
@@ -60,15 +60,15 @@ def test_a_configuration_of_any_size_or_depth_is_not_read(tmp_path: Path) -> Non
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(BackboneError, match="no such folder"):
-        torch_folders.load(str(tmp_path / "nothing"))
+        folders.load(str(tmp_path / "nothing"))
     with pytest.raises(BackboneError, match=r"config\.json is missing"):
-        torch_folders.load(str(tmp_path))
+        folders.load(str(tmp_path))
 
 
 def test_a_library_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"headstart\[open-clip\]"):
-        torch_folders.load_folder(_config(tmp_path, {"model_cfg": {}}))
+        folders.load_folder(_config(tmp_path, {"model_cfg": {}}))
 
 
 def test_where_local_weights_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

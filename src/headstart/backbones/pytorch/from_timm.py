@@ -16,9 +16,15 @@ from headstart.backbones.declared_preprocessing import declared
 from headstart.backbones.hub_access import hub_is_reachable, is_connection_problem, not_here
 from headstart.backbones.hub_folders import local_folder, read_config
 from headstart.backbones.licences import normalise
-from headstart.backbones.torch_checkpoints import describe_misfit, fit_to, load_strictly, read_state, refuse_non_finite
-from headstart.backbones.torch_network import LoadedNetwork
-from headstart.backbones.torch_sizes import REFUSALS, cannot_be_resampled, check_size, patch_side
+from headstart.backbones.pytorch.checkpoints import (
+    describe_misfit,
+    fit_to,
+    load_strictly,
+    read_state,
+    refuse_non_finite,
+)
+from headstart.backbones.pytorch.network import LoadedNetwork
+from headstart.backbones.pytorch.sizes import REFUSALS, cannot_be_resampled, check_size, patch_side
 from headstart.errors import BackboneError
 from headstart.imaging.preprocessing import Preprocessing
 
@@ -60,8 +66,8 @@ def load(model: str, *, size: int | None = None) -> LoadedNetwork:
     """The network ``timm/<model>`` with weights from ``HEADSTART_WEIGHTS``, the hub's local cache, or the hub.
 
     The preprocessing is that of timm's own validation: the size the weights were trained at and its crop share, not
-    the larger test size that some weights declare besides. Where timm squashes or pads an image to a square, the
-    centre crop with the same share is taken.
+    the larger test size that some weights declare besides. Where timm pads an image to a square, the centre crop
+    with the same share is taken.
 
     Parameters
     ----------
@@ -202,6 +208,7 @@ def _preprocessing(where: str, declaration: Mapping[str, Any], size: int | None)
         mean=declaration.get("mean"),
         std=declaration.get("std"),
         size=size,
+        squash=declaration.get("crop_mode") == "squash",
     )
 
 

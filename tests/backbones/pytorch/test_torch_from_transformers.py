@@ -16,8 +16,8 @@ transformers = pytest.importorskip("transformers")
 
 from safetensors.torch import load_file, save_file  # noqa: E402
 
-from headstart.backbones import torch_from_transformers  # noqa: E402
 from headstart.backbones.processor_configs import preprocessing_of  # noqa: E402
+from headstart.backbones.pytorch import from_transformers  # noqa: E402
 
 TOKENS = {
     "hidden_size": 32,
@@ -81,7 +81,7 @@ def _embedding(kind: str, model: Any, images: Any, **options: Any) -> Any:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_embedding_is_the_models_own(tmp_path: Path, kind: str) -> None:
     model = _model(kind)
-    loaded = torch_from_transformers.load_folder(_save(tmp_path / "m", model))
+    loaded = from_transformers.load_folder(_save(tmp_path / "m", model))
     images = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         torch.testing.assert_close(loaded.network(images), _embedding(kind, model, images))
@@ -93,7 +93,7 @@ def test_the_embedding_is_the_models_own(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("Beit", "Swinv2")])
 def test_another_size_gives_what_the_model_gives_when_it_interpolates(tmp_path: Path, kind: str) -> None:
     model = _model(kind)
-    loaded = torch_from_transformers.load_folder(_save(tmp_path / "m", model), size=96)
+    loaded = from_transformers.load_folder(_save(tmp_path / "m", model), size=96)
     options = {"interpolate_pos_encoding": True} if kind in ("ViT", "DeiT", "CLIPVision", "SiglipVision") else {}
     images = torch.randn(1, 3, 96, 96)
     with torch.inference_mode():
@@ -103,7 +103,7 @@ def test_another_size_gives_what_the_model_gives_when_it_interpolates(tmp_path: 
 @pytest.mark.parametrize(("kind", "size", "words"), [("ViT", 100, "96, 112"), ("Beit", 96, "64 pixels only")])
 def test_a_size_that_the_model_cannot_take(tmp_path: Path, kind: str, size: int, words: str) -> None:
     with pytest.raises(OptionError, match=words):
-        torch_from_transformers.load_folder(_save(tmp_path / "m", _model(kind)), size=size)
+        from_transformers.load_folder(_save(tmp_path / "m", _model(kind)), size=size)
 
 
 def test_weights_of_a_larger_size_than_the_processors(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_weights_of_a_larger_size_than_the_processors(tmp_path: Path) -> None:
         "crop_size": {"height": 48, "width": 48},
     }
     (folder / "preprocessor_config.json").write_text(json.dumps(small))
-    loaded = torch_from_transformers.load_folder(folder)
+    loaded = from_transformers.load_folder(folder)
     assert (loaded.preprocessing.size, loaded.preprocessing.shorter_side) == (48, 56)
     images = torch.randn(1, 3, 48, 48)
     with torch.inference_mode():
@@ -126,7 +126,7 @@ def test_weights_of_a_larger_size_than_the_processors(tmp_path: Path) -> None:
 def test_a_classifiers_checkpoint(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = transformers.ViTForImageClassification(transformers.ViTConfig(**TOKENS)).eval()
-    loaded = torch_from_transformers.load_folder(_save(tmp_path / "m", model))
+    loaded = from_transformers.load_folder(_save(tmp_path / "m", model))
     images = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         wanted = model.vit(images).last_hidden_state[:, 0]
@@ -139,7 +139,7 @@ def test_the_image_tower_of_a_model_of_images_and_texts(tmp_path: Path, name: st
     config = getattr(transformers, f"{name}Config")(vision_config=TOKENS, text_config=text)
     torch.manual_seed(0)
     model = transformers.AutoModel.from_config(config).eval()
-    loaded = torch_from_transformers.load_folder(_save(tmp_path / "m", model))
+    loaded = from_transformers.load_folder(_save(tmp_path / "m", model))
     images = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         torch.testing.assert_close(loaded.network(images), model.vision_model(images).pooler_output)
@@ -150,7 +150,7 @@ def test_pickled_and_half_precision_weights(tmp_path: Path) -> None:
     state = load_file(folder / "model.safetensors")
     torch.save({key: value.half() for key, value in state.items()}, folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
-    network = torch_from_transformers.load_folder(folder).network
+    network = from_transformers.load_folder(folder).network
     assert {value.dtype for value in network.parameters()} == {torch.float32}
 
 
@@ -162,7 +162,7 @@ def test_missing_left_over_and_misshapen_tensors_are_listed(tmp_path: Path) -> N
     save_file(state, folder / "model.safetensors")
     words = r"1 tensors missing \(layernorm\.weight\), 1 unexpected \(extra\), 1 of another shape \(layernorm\.bias\)"
     with pytest.raises(BackboneError, match=words):
-        torch_from_transformers.load_folder(folder)
+        from_transformers.load_folder(folder)
 
 
 @pytest.mark.parametrize(
@@ -184,14 +184,14 @@ def test_a_bad_configuration_is_refused(tmp_path: Path, changes: dict[str, Any],
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | changes))
     with pytest.raises(BackboneError, match=words):
-        torch_from_transformers.load_folder(folder)
+        from_transformers.load_folder(folder)
 
 
 def test_a_configuration_can_not_name_kernels_to_fetch(tmp_path: Path) -> None:
     folder = _save(tmp_path / "m", _model("Dinov2"))
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"_attn_implementation": "evil/kernel"}))
-    network = torch_from_transformers.load_folder(folder).network
+    network = from_transformers.load_folder(folder).network
     assert network.model.config._attn_implementation in ("sdpa", "eager")
 
 
@@ -214,7 +214,8 @@ def test_the_processors_spellings_of_size(tmp_path: Path, config: dict[str, Any]
 def test_a_processor_that_does_not_normalise_and_a_nested_one(tmp_path: Path) -> None:
     nested = {"image_processor": PROCESSOR | {"do_normalize": False}}
     (tmp_path / "processor_config.json").write_text(json.dumps(nested))
-    assert preprocessing_of(tmp_path, size=None) == Preprocessing(64, 1.0, "bicubic", (0.0,) * 3, (1.0,) * 3)
+    found = preprocessing_of(tmp_path, size=None)
+    assert found == Preprocessing(64, 1.0, "bicubic", (0.0,) * 3, (1.0,) * 3, aspect="squash")
 
 
 @pytest.mark.parametrize(
@@ -252,16 +253,16 @@ def _cached(cache: Path, model: str) -> Path:
 def test_the_hubs_local_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     _save(_cached(tmp_path / "hub", "a/b"), _model("Dinov2"))
-    assert torch_from_transformers.load("a/b").name == "transformers/a/b"
+    assert from_transformers.load("a/b").name == "transformers/a/b"
     (_cached(tmp_path / "hub", "a/half") / "config.json").write_text("{}")
     for model in ("a/half", "a/none"):
         with pytest.raises(OfflineError, match="bundled/tf_efficientnet_lite0"):
-            torch_from_transformers.load(model)
+            from_transformers.load(model)
 
 
 def test_local_weights_come_before_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADSTART_WEIGHTS", str(tmp_path))
     _save(tmp_path / "a" / "b", _model("Dinov2"))
-    assert torch_from_transformers.load("a/b").name == "transformers/a/b"
+    assert from_transformers.load("a/b").name == "transformers/a/b"
     with pytest.raises(BackboneError, match="leaves the folder"):
-        torch_from_transformers.load("../b")
+        from_transformers.load("../b")

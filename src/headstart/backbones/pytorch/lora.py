@@ -98,7 +98,7 @@ def add_lora(module: nn.Module, *, rank: int = 8, alpha: float = 16, dropout: fl
     try:
         from peft import LoraConfig, LoraModel
 
-        from headstart.backbones.torch_lora_layers import LAYERS
+        from headstart.backbones.pytorch.lora_layers import LAYERS
     except ModuleNotFoundError as error:
         raise MissingExtraError("LoRA", "lora") from error
     # peft replaces children of a module, so that the module itself may be a target where it is a child.

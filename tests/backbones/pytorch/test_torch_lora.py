@@ -18,7 +18,7 @@ pytest.importorskip("peft")
 
 from torch import Tensor, fx, nn  # noqa: E402
 
-from headstart.backbones.torch_lora import (  # noqa: E402
+from headstart.backbones.pytorch.lora import (  # noqa: E402
     LoraModule,
     add_lora,
     load_lora_state,
@@ -270,7 +270,7 @@ def test_peft_is_imported_only_when_an_adapter_is_made_and_opens_no_socket() -> 
         "import socket, sys, torch\n"
         "def refuse(*a, **k): print('SOCKET'); raise OSError('blocked')\n"
         "socket.socket.connect = refuse; socket.getaddrinfo = refuse\n"
-        "from headstart.backbones.torch_lora import add_lora, merge_lora\n"
+        "from headstart.backbones.pytorch.lora import add_lora, merge_lora\n"
         "print('peft' in sys.modules)\n"
         "adapted = add_lora(torch.nn.Conv2d(16, 16, 3), rank=2)\n"
         "print(type(merge_lora(adapted)).__name__)\n"

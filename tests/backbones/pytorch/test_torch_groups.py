@@ -14,7 +14,7 @@ timm = pytest.importorskip("timm")
 
 from torch import nn  # noqa: E402
 
-from headstart.backbones.torch_groups import parameter_groups  # noqa: E402
+from headstart.backbones.pytorch.groups import parameter_groups  # noqa: E402
 
 
 def _groups(stages: Sequence[tuple[str, nn.Module]], **options: Any) -> list[dict[str, Any]]:

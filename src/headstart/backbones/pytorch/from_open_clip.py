@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from headstart.backbones.declared_preprocessing import declared
 from headstart.backbones.hub_access import hub_is_reachable, not_here
 from headstart.backbones.hub_folders import card_licence, local_folder, read_config
-from headstart.backbones.torch_checkpoints import load_strictly, read_state
-from headstart.backbones.torch_network import LoadedNetwork
-from headstart.backbones.torch_sizes import REFUSALS, cannot_be_resampled, check_size, patch_side
+from headstart.backbones.pytorch.checkpoints import load_strictly, read_state
+from headstart.backbones.pytorch.network import LoadedNetwork
+from headstart.backbones.pytorch.sizes import REFUSALS, cannot_be_resampled, check_size, patch_side
 from headstart.errors import BackboneError
 from headstart.imaging.preprocessing import Preprocessing
 
@@ -69,7 +69,7 @@ def load(model: str, *, size: int | None = None) -> LoadedNetwork:
 
     The embedding is the one that images and texts share, after the projection and before it is scaled to length 1.
     Weights that were trained with the quick form of GELU get it, whatever the model's own configuration says. Where
-    open_clip squashes an image to a square, the centre crop of the same size is taken.
+    open_clip pads an image to a square, the centre crop of the same size is taken.
 
     Parameters
     ----------
@@ -191,6 +191,7 @@ def _preprocessing(where: str, tower: _Tower, images: Mapping[str, Any], size: i
         mean=images["mean"],
         std=images["std"],
         size=size,
+        squash=images["resize_mode"] == "squash",
     )
 
 

@@ -48,12 +48,12 @@ class TracedValue(fx.Proxy):
     @property
     def dtype(self) -> torch.dtype:
         """As :attr:`torch.Tensor.dtype`."""
-        return value_of(self.node).dtype  # type: ignore[no-any-return]
+        return value_of(self.node).dtype
 
     @property
     def device(self) -> torch.device:
         """As :attr:`torch.Tensor.device`."""
-        return value_of(self.node).device  # type: ignore[no-any-return]
+        return value_of(self.node).device
 
     def __len__(self) -> int:
         return len(value_of(self.node))
@@ -87,7 +87,7 @@ class ShapedTracer(fx.Tracer):
         self._example: tuple[int, ...] = ()
 
     def trace_images(self, network: nn.Module, channels: int, size: int) -> fx.Graph:
-        """The graph of ``network`` for images (N, channels, size, size); each node's ``meta`` has its value and MACs."""
+        """The graph of ``network`` for images (N, channels, size, size); each node's ``meta`` has value and MACs."""
         self._example = (IMAGES, channels, size, size)
         with torch.no_grad():
             return super().trace(network)
@@ -145,7 +145,7 @@ class ShapedTracer(fx.Tracer):
             return self.root.get_submodule(str(node.target))(*args, **kwargs)
         if node.op == "call_method":
             return getattr(args[0], str(node.target))(*args[1:], **kwargs)
-        return node.target(*args, **kwargs)  # type: ignore[operator]
+        return node.target(*args, **kwargs)
 
 
 def count_of(value: Tensor) -> int:

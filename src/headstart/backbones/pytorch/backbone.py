@@ -9,7 +9,7 @@ import torch
 
 from headstart.backbones._openvino import openvino
 from headstart.backbones.backbone import Backbone, Segment
-from headstart.backbones.torch_network import FrozenSegment, LoadedNetwork, StagedNetwork, state_sha256
+from headstart.backbones.pytorch.network import FrozenSegment, LoadedNetwork, StagedNetwork, state_sha256
 
 
 class TorchBackbone(Backbone):

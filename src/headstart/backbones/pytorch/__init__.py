@@ -1,0 +1,1 @@
+"""Networks that run in PyTorch: loading them from any provider, cutting them into stages, adapting them."""
