@@ -1,68 +1,83 @@
-"""The compiled trunk against timm's network on real images, and what bf16 does to a probe's probabilities.
+"""One saved model through every engine: do PyTorch, OpenVINO in float32 and OpenVINO in bf16 say the same?
 
-``python bench/parity.py --data DIR`` takes 100 images (or ``--images``) of a folder per class, compares the float32
-graph with timm's network in PyTorch, and fits a probe on the rest to compare its predictions from float32 and bf16
-features. Needs ``headstart[train]``.
+``python bench/parity.py --data DIR --backbone NAME`` fits a probe as ``headstart fit`` does, then asks the saved model
+for the probabilities of images through each engine, and compares. Needs ``headstart[train]``.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import tempfile
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
-import torch
 
-from headstart.backbones.bundled import BundledBackbone
+import headstart
+from headstart.artifact.model import open_model
+from headstart.backbones.catalogue import find_backbone
 from headstart.data import load
-from headstart.data.splits import folds
-from headstart.evaluation.calibration import probabilities
+from headstart.errors import EngineError
 from headstart.features import openvino_engine
 from headstart.features.extract import probe_trunk
+from headstart.features.torch_engine import TorchTrunk
 from headstart.imaging import load_view
-from headstart.training.probe import choose, fit
+from headstart.workflow import Options
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     shared = os.environ.get("HEADSTART_SHARED", "../shared")
     parser.add_argument("--data", type=Path, default=Path(shared) / "data" / "flowers5")
-    parser.add_argument("--images", type=int, default=100)
-    parser.add_argument("--model", default="tf_efficientnet_lite0")
+    parser.add_argument("--images", type=int, default=200, help="of the data set, taken evenly")
+    parser.add_argument("--backbone", default="bundled/tf_efficientnet_lite0")
     options = parser.parse_args()
-    backbone = BundledBackbone(options.model)
     dataset = load(options.data)
-    order = np.random.default_rng(0).permutation(len(dataset))
-    views = np.stack([load_view(dataset.read(i), backbone.preprocessing, dataset.files[i]) for i in order])
-    trunk = probe_trunk(backbone)
-    graph = trunk.graph()
-    rows = {
-        precision: openvino_engine._run_once(openvino_engine._compile(graph, precision), views)
-        for precision in openvino_engine._precisions()
-    }
-    tested = slice(0, options.images)
-    with torch.inference_mode():
-        reference = torch.cat(trunk.module()(torch.from_numpy(views[tested])), 1).numpy()
-    for name, columns in trunk.columns.items():
-        wanted, found = reference[:, columns], rows["f32"][tested, columns]
-        relative = np.linalg.norm(found - wanted, axis=1) / np.linalg.norm(wanted, axis=1)
-        print(f"{name:9} largest relative error in f32 {relative.max():.2e}")
-    if "bf16" in rows:
-        report_bf16(rows, dataset.targets[order], trunk.columns["features"], options.images)
+    chosen = np.unique(np.linspace(0, len(dataset) - 1, options.images).astype(int))
+    report_features(options.backbone, dataset, chosen[:100])
+    with tempfile.TemporaryDirectory() as scratch:
+        run = headstart.fit(options.data, Options(backbone=options.backbone), out=Path(scratch) / "run")
+        images = [dataset.read(i) for i in chosen]
+        found = {}
+        for kind, engine, precisions in (
+            ("torch f32", "torch", None),
+            ("openvino f32", "openvino", ("f32",)),
+            ("openvino bf16", "openvino", ("bf16",)),
+        ):
+            wanted = precisions or openvino_engine._precisions()
+            with (
+                mock.patch.dict(os.environ, {"HEADSTART_CACHE": f"{scratch}/{kind}"}),
+                mock.patch.object(openvino_engine, "_precisions", lambda wanted=wanted: wanted),
+            ):
+                try:
+                    found[kind] = open_model(run.folder, engine=engine).predict_proba(images)
+                except EngineError as error:
+                    print(f"{kind}: {error}")
+    report_model(found)
 
 
-def report_bf16(rows: dict[str, np.ndarray], targets: np.ndarray, columns: slice, tested: int) -> None:
-    """One probe, fitted on bf16 features as ``headstart fit`` does, asked with features of either precision."""
-    bf16, f32 = rows["bf16"][:, columns], rows["f32"][:, columns]
-    encoded = np.eye(targets.max() + 1)[targets[tested:]]
-    pairs = folds(targets[tested:], None, 5, 0)
-    model = fit(bf16[tested:], encoded, choose(bf16[tested:], encoded, pairs, kind="softmax").penalty, kind="softmax")
-    a, b = (probabilities(model.logits(part[:tested]), 1.0, "softmax") for part in (f32, bf16))
-    cosine = (f32 * bf16).sum(1) / np.linalg.norm(f32, axis=1) / np.linalg.norm(bf16, axis=1)
-    print(f"bf16: cosine to f32 median {np.median(cosine):.5f}, least {cosine.min():.4f} ({len(cosine)} images)")
-    print(f"bf16: same prediction on {(a.argmax(1) == b.argmax(1)).mean():.1%} of {tested} images,", end=" ")
-    print(f"largest change of a probability {np.abs(a - b).max():.3f}, median {np.median(np.abs(a - b).max(1)):.4f}")
+def report_features(name: str, dataset: headstart.data.Dataset, chosen: np.ndarray) -> None:
+    """The float32 graph's features against PyTorch's, stage by stage."""
+    trunk = probe_trunk(find_backbone(name))
+    preprocessing = trunk.backbone.preprocessing
+    views = np.stack([load_view(dataset.read(i), preprocessing, dataset.files[i]) for i in chosen])
+    found = openvino_engine._run_once(openvino_engine._compile(trunk.graph(), "f32"), views)
+    wanted = TorchTrunk(trunk, device="cpu")(views)
+    for output, columns in trunk.columns.items():
+        difference = np.linalg.norm(found[:, columns] - wanted[:, columns], axis=1)
+        relative = difference / np.linalg.norm(wanted[:, columns], axis=1)
+        print(f"{output:9} largest relative error in f32 {relative.max():.2e}")
+
+
+def report_model(found: dict[str, np.ndarray]) -> None:
+    """How far the model's probabilities are apart."""
+    reference = found["torch f32"]
+    for kind in list(found)[1:]:
+        change = np.abs(found[kind] - reference).max(1)
+        same = (found[kind].argmax(1) == reference.argmax(1)).mean()
+        print(f"{kind:13} same top class on {same:.1%} of {len(change)} images,", end=" ")
+        print(f"largest change of a probability {change.max():.4f}, median {np.median(change):.5f}")
 
 
 if __name__ == "__main__":

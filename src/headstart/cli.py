@@ -227,7 +227,8 @@ def embed(
 @app.command()
 def backbones(
     search: Annotated[
-        list[str] | None, typer.Argument(metavar="SEARCH", help="Words in the name, family, data or domain.")
+        list[str] | None,
+        typer.Argument(metavar="SEARCH", help="Words in the name, family, data or domain; with --measure, names."),
     ] = None,
     family: Annotated[str | None, typer.Option(help="For example vit, dinov2, or mobilenet for all of its.")] = None,
     max_params: Annotated[str | None, typer.Option(metavar="COUNT", help="At most so many: 30M, 1.5B, 500k.")] = None,
@@ -240,12 +241,16 @@ def backbones(
         Order, typer.Option(help="By published top-1, multiply-accumulates, or parameters.")
     ] = Order.accuracy,
     limit: Annotated[int | None, typer.Option(min=1, help="Show so many.", show_default="25; with --json all")] = None,
+    measure: Annotated[bool, typer.Option("--measure", help="Time the named backbones on this machine.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """List pretrained backbones: what they have learnt from, how large they are, their licence, if they are here."""
     from headstart import records
     from headstart.reporting import backbone_list
 
+    if measure:
+        _measure(search or [], as_json)
+        return
     wanted = backbone_list.Wanted(
         search=" ".join(search or ()),
         family=family,
@@ -324,6 +329,18 @@ def _fit(source: Any, out: Path | None, as_json: bool, options: Any = None) -> N
             terminal.show_run(run.folder)
 
     run_fit(source, options, out=out, progress=_progress(), say=_say, deliver=show)
+
+
+def _measure(names: list[str], as_json: bool) -> None:
+    from headstart import records
+    from headstart.errors import OptionError
+    from headstart.features.measuring import measure_named
+    from headstart.reporting import backbone_list
+
+    if not names:
+        raise OptionError("--measure wants the names of backbones, for example: headstart backbones --measure lite0")
+    speeds = [measure_named(name, say=_say) for name in names]
+    typer.echo(records.to_json(speeds), nl=False) if as_json else backbone_list.show_speeds(speeds)
 
 
 def _split_or_fraction(text: str | None) -> str | float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,10 @@ from headstart.backbones.backbone import Segment
 from headstart.backbones.bundled import BundledBackbone
 from headstart.errors import ImageError
 from headstart.features.engine import EngineIdentity
-from headstart.features.extract import embed, extract, row_context
+from headstart.features.extract import CLEAN, embed, extract, row_context
 from headstart.features.store import Store
 from headstart.files import sha256
-from headstart.imaging import encode
+from headstart.imaging import Preprocessing, encode, load_view
 from headstart.records import to_json
 from headstart.runs import SilentProgress
 
@@ -99,6 +100,23 @@ def test_other_weights_are_another_context(images: list[bytes], tmp_path: Path) 
     _extract(images, first, tmp_path)
     _extract(images, second, tmp_path)
     assert second.images == 23
+
+
+def test_a_view_is_a_context_of_its_own_and_shapes_the_pixels(images: list[bytes], tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Negative:
+        name: str = "negative"
+
+        def load(self, data: bytes, preprocessing: Preprocessing, name: str) -> npt.NDArray[np.uint8]:
+            return 255 - load_view(data, preprocessing, name)
+
+    compiled, names, hashes = MeanTrunk(), [str(i) for i in range(23)], [sha256(x) for x in images]
+    assert row_context(compiled) == row_context(compiled, CLEAN) != row_context(compiled, Negative())
+    with Store(tmp_path, limit_bytes=10**9, say=pytest.fail) as store:
+        for view, sign, offset in [(CLEAN, 5, 0), (Negative(), -5, 255), (CLEAN, 5, 0), (Negative(), -5, 255)]:
+            found = extract(images.__getitem__, names, hashes, compiled, store, SilentProgress(), view=view)
+            np.testing.assert_array_equal(found.table.array()[:, 0], offset + sign * np.arange(23))
+    assert compiled.images == 46
 
 
 def test_embed_without_a_store_gives_every_position_once(images: list[bytes]) -> None:

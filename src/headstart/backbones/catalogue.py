@@ -78,6 +78,28 @@ def find_backbone(name: str, *, size: int | None = None, channels: int = 3) -> B
     raise BackboneError(unknown_backbone(name))
 
 
+def untrained_backbone(name: str, *, size: int | None = None) -> Backbone:
+    """A ``timm`` backbone with random weights, to measure or to test what does not depend on them.
+
+    Raises
+    ------
+    BackboneError
+        If the name is not of timm or unknown.
+    MissingExtraError
+        If timm is not installed.
+    """
+    provider, _, model = name.partition("/")
+    if provider != "timm":
+        raise BackboneError(f"{name}: only timm's architectures can be built without their weights")
+    _require(name, _PROVIDERS[provider])
+    from headstart.backbones.pytorch import from_timm
+    from headstart.backbones.pytorch.backbone import TorchBackbone
+
+    if model not in from_timm.model_names():
+        raise BackboneError(unknown_backbone(name))
+    return TorchBackbone(from_timm.untrained(model, size=size))
+
+
 def unknown_backbone(name: str) -> str:
     """What to say of a name that nobody knows: the nearest of those that the catalogue lists."""
     known = [entry.name for entry in entries()]
@@ -91,8 +113,7 @@ def unknown_backbone(name: str) -> str:
 
 
 def _torch_backbone(provider: _Provider, name: str, model: str, size: int | None, channels: int) -> Backbone:
-    if any(importlib.util.find_spec(module) is None for module in provider.needs):
-        raise MissingExtraError(name, provider.extra)
+    _require(name, provider)
     silence_hub_telemetry()
     if is_offline():
         go_offline()  # before the hub's client is imported: it reads its variable then
@@ -103,3 +124,8 @@ def _torch_backbone(provider: _Provider, name: str, model: str, size: int | None
     preprocessing = dataclasses.replace(loaded.preprocessing, channels=channels)
     licence = loaded.licence if loaded.licence != UNKNOWN else listed_licence(name) or UNKNOWN
     return TorchBackbone(dataclasses.replace(loaded, preprocessing=preprocessing, licence=licence))
+
+
+def _require(name: str, provider: _Provider) -> None:
+    if any(importlib.util.find_spec(module) is None for module in provider.needs):
+        raise MissingExtraError(name, provider.extra)

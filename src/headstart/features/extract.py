@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,33 @@ Read = Callable[[int], bytes]
 Rows = npt.NDArray[np.float32]
 
 
+class View(Protocol):
+    """A way from an image's bytes to the pixels that a trunk takes. Safe in threads, and the same whenever it runs."""
+
+    @property
+    def name(self) -> str:
+        """What rows of features are kept under: views of one name give equal pixels for equal bytes."""
+        ...
+
+    def load(self, data: bytes, preprocessing: Preprocessing, name: str) -> npt.NDArray[np.uint8]:
+        """uint8 (size, size, channels); arguments and errors are those of :func:`headstart.imaging.load_view`."""
+        ...
+
+
+@dataclass(frozen=True)
+class CleanView:
+    """The evaluation view of the weights' preprocessing."""
+
+    name: str = "clean"
+
+    def load(self, data: bytes, preprocessing: Preprocessing, name: str) -> npt.NDArray[np.uint8]:
+        """See :func:`headstart.imaging.load_view`."""
+        return load_view(data, preprocessing, name)
+
+
+CLEAN = CleanView()
+
+
 @dataclass(frozen=True)
 class RowContext:
     """Everything, besides the image's bytes, that shapes a row of features; equal contexts give equal rows.
@@ -29,7 +57,7 @@ class RowContext:
     Attributes
     ----------
     view:
-        Which view of the image: ``clean`` is the evaluation view of the weights' preprocessing.
+        The name of the :class:`View` of the image: ``clean`` is the evaluation view of the weights' preprocessing.
     batchnorm:
         Whose BatchNorm statistics run: ``source`` are those in the weights.
     """
@@ -41,7 +69,7 @@ class RowContext:
     stop: int
     outputs: tuple[str, ...]
     engine: EngineIdentity
-    view: str = "clean"
+    view: str = CLEAN.name
     batchnorm: str = "source"
 
 
@@ -82,8 +110,8 @@ def probe_trunk(backbone: Backbone) -> Segment:
     return backbone.trunk(last, pooled=tuple(range(1, last)))
 
 
-def row_context(compiled: CompiledTrunk) -> RowContext:
-    """The store's context for the clean view through a compiled trunk."""
+def row_context(compiled: CompiledTrunk, view: View = CLEAN) -> RowContext:
+    """The store's context for a view through a compiled trunk."""
     trunk = compiled.trunk
     return RowContext(
         decode=DECODE_VERSION,
@@ -93,6 +121,7 @@ def row_context(compiled: CompiledTrunk) -> RowContext:
         stop=trunk.stop,
         outputs=tuple(output.name for output in trunk.outputs),
         engine=compiled.identity,
+        view=view.name,
     )
 
 
@@ -103,6 +132,8 @@ def extract(
     compiled: CompiledTrunk,
     store: Store,
     progress: Progress,
+    *,
+    view: View = CLEAN,
 ) -> Extraction:
     """Features of images, through the store.
 
@@ -112,17 +143,19 @@ def extract(
         Gives the bytes of the image at a position; called from several threads. May raise :class:`ImageError`.
     names, hashes:
         One a position: what an error message calls the image, and the SHA-256 of its bytes.
+    view:
+        Of the images; by default the evaluation view.
 
     Raises
     ------
     StorageError
         If the store can't be written, for example on a full disk.
     """
-    context = row_context(compiled)
+    context = row_context(compiled, view)
     missing = _first_of_each(store.missing(context, hashes), hashes)
     failures: dict[int, str] = {}
     with progress.task("features", total=len(missing)) as step, store.writer(context, compiled.trunk.width) as writer:
-        for chunk in _stream(read, names, missing, compiled):
+        for chunk in _stream(read, names, missing, compiled, view):
             writer.add([hashes[position] for position in chunk.positions], chunk.rows)
             failures.update(chunk.failures)
             step(len(chunk.positions) + len(chunk.failures))
@@ -135,11 +168,13 @@ def embed(
     read: Read, names: Sequence[str], compiled: CompiledTrunk
 ) -> Iterator[tuple[list[int], Rows, dict[int, str]]]:
     """Features of images without the store, batch by batch in order: positions, rows, and failures by position."""
-    for chunk in _stream(read, names, range(len(names)), compiled):
+    for chunk in _stream(read, names, range(len(names)), compiled, CLEAN):
         yield chunk.positions, chunk.rows, chunk.failures
 
 
-def _stream(read: Read, names: Sequence[str], positions: Sequence[int], compiled: CompiledTrunk) -> Iterator[_Chunk]:
+def _stream(
+    read: Read, names: Sequence[str], positions: Sequence[int], compiled: CompiledTrunk, view: View
+) -> Iterator[_Chunk]:
     """Decode and run batches in as many threads as there are cores, in order, with a bounded number under way.
 
     Each thread decodes a batch and then runs it: decoding overlaps inference, and pictures wait nowhere.
@@ -151,7 +186,7 @@ def _stream(read: Read, names: Sequence[str], positions: Sequence[int], compiled
         try:
             for start in starts:
                 batch = positions[start : start + compiled.batch_size]
-                waiting.append(pool.submit(_decode_and_run, read, names, batch, compiled))
+                waiting.append(pool.submit(_decode_and_run, read, names, batch, compiled, view))
                 if len(waiting) > 4 * threads:
                     yield waiting.popleft().result()
             while waiting:
@@ -160,11 +195,13 @@ def _stream(read: Read, names: Sequence[str], positions: Sequence[int], compiled
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _decode_and_run(read: Read, names: Sequence[str], batch: Sequence[int], compiled: CompiledTrunk) -> _Chunk:
+def _decode_and_run(
+    read: Read, names: Sequence[str], batch: Sequence[int], compiled: CompiledTrunk, view: View
+) -> _Chunk:
     views, kept, failures = [], [], {}
     for position in batch:
         try:
-            views.append(load_view(read(position), compiled.trunk.backbone.preprocessing, names[position]))
+            views.append(view.load(read(position), compiled.trunk.backbone.preprocessing, names[position]))
             kept.append(position)
         except (ImageError, MissingExtraError) as error:
             failures[position] = str(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import statistics
 import tempfile
 import threading
@@ -13,7 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from headstart.backbones.backbone import Backbone
-from headstart.errors import EngineError
+from headstart.backbones.catalogue import find_backbone, untrained_backbone
+from headstart.backbones.offline import go_offline
+from headstart.errors import EngineError, MissingExtraError, OfflineError
 from headstart.features.engine import CompiledTrunk, Say, cpu_count
 from headstart.features.openvino_engine import OpenVinoTrunk
 from headstart.features.parity import photographs
@@ -69,6 +72,8 @@ def measure(backbone: Backbone, *, rounds: int = 3, seconds: float = 2.0, say: S
     say:
         Called with a line where OpenVINO takes another precision than it would like.
     """
+    if importlib.util.find_spec("timm") is None:
+        raise MissingExtraError("measuring a backbone against PyTorch", "train")
     from headstart.features.torch_engine import TorchTrunk
 
     trunk = backbone.trunk(len(backbone.stages))
@@ -97,6 +102,29 @@ def measure(backbone: Backbone, *, rounds: int = 3, seconds: float = 2.0, say: S
         conversion=conversion if compiled else None,
         problem=problem,
     )
+
+
+def measure_named(name: str, *, say: Say = print) -> Speed:
+    """Time the backbone of this name; where its weights are not on this machine, with random ones, which cost the same.
+
+    Opens no socket.
+
+    Raises
+    ------
+    BackboneError, MissingExtraError
+        As :func:`headstart.backbones.catalogue.find_backbone` does.
+    OfflineError
+        If the weights are not here and the architecture can't be built without them.
+    """
+    go_offline()
+    try:
+        backbone = find_backbone(name)
+    except OfflineError:
+        if not name.startswith("timm/"):
+            raise
+        say(f"{name}: its weights are not on this machine; measured with random ones, which are as fast")
+        backbone = untrained_backbone(name)
+    return measure(backbone, say=say)
 
 
 def _medians(turns: list[Callable[[], float]], rounds: int) -> list[float]:

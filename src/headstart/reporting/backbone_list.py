@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,11 +14,15 @@ from headstart.backbones.entries import Entry, Sort, best_of_each_size, entries,
 from headstart.backbones.licences import Allowed, is_non_commercial
 from headstart.backbones.presence import local_entries, missing_extra, names_here
 
+if TYPE_CHECKING:
+    from headstart.features.measuring import Speed
+
 SHOWN = 25
 _OUT = Console(highlight=False, emoji=False)
 # The overview names the most accurate weights with at most so many parameters.
 _SIZES = (3_000_000, 6_000_000, 12_000_000, 30_000_000, 100_000_000, 350_000_000)
 _COLUMNS = ("family", "params", "MACs", "px", "top-1", "licence", "trained on")
+SPEED_COLUMNS = ("px", "PyTorch", "OpenVINO", "ratio", "cosine", "conversion")
 _RIGHT = {"params", "MACs", "px", "top-1"}
 _HINTS = (
     ("headstart backbones dinov3 satellite", "words in name or data"),
@@ -101,6 +105,28 @@ def show_overview(listing: Listing, limit: int) -> None:
     _OUT.print(f"\n[bold]{len(listing.entries):,} sets of weights in {families} families[/bold]; to find others:")
     for command, meaning in _HINTS:
         _OUT.print(f"  {command:53}{meaning}", soft_wrap=True)
+
+
+def show_speeds(speeds: Sequence[Speed]) -> None:
+    """What was measured here: both engines in images a second, and how true the compiled one is."""
+    rows = [("measured here", *SPEED_COLUMNS), *((speed.name, *speed_cells(speed)) for speed in speeds)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for name, *cells in rows:
+        numbers = "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
+        _OUT.print(escape(f"{name:{widths[0]}}  {numbers}"), soft_wrap=True)
+    _OUT.print("images a second; cosine: the least to PyTorch's float32, over photographs", style="dim", soft_wrap=True)
+    for speed in speeds:
+        if speed.problem:
+            _OUT.print(escape(speed.problem), soft_wrap=True)
+
+
+def speed_cells(speed: Speed) -> tuple[str, ...]:
+    """What :data:`SPEED_COLUMNS` says of one backbone."""
+    if speed.openvino is None or speed.minimum is None or speed.conversion is None:
+        return (str(speed.size), f"{speed.torch:.0f}", "–", "–", "–", "–")
+    ratio, compiled = speed.openvino / speed.torch, f"{speed.openvino:.0f} {speed.precision}"
+    conversion = f"{speed.conversion:.0f} s"
+    return (str(speed.size), f"{speed.torch:.0f}", compiled, f"{ratio:.1f} x", f"{speed.minimum:.4f}", conversion)
 
 
 def _show_table(shown: Sequence[Entry], here: frozenset[str]) -> None:

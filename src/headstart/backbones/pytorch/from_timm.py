@@ -107,6 +107,23 @@ def load(model: str, *, size: int | None = None) -> LoadedNetwork:
     return _loaded(name, network, recipe, preprocessing, registered.license)
 
 
+def untrained(model: str, *, size: int | None = None) -> LoadedNetwork:
+    """The architecture of ``timm/<model>`` with random weights: it is as fast and large as with trained ones.
+
+    Raises
+    ------
+    BackboneError, OptionError
+        As :func:`load` does.
+    """
+    name = f"timm/{model}"
+    registered = timm.get_pretrained_cfg(model)
+    if registered is None:
+        raise BackboneError(f"{name}: timm knows nothing about its images")
+    preprocessing = _preprocessing(name, registered.to_dict(), size)
+    recipe = _Recipe(model.partition(".")[0], registered.input_size[-1], {})
+    return _loaded(name, recipe.build(preprocessing.size), recipe, preprocessing, None)
+
+
 def load_folder(folder: Path, *, size: int | None = None) -> LoadedNetwork:
     """The network that the folder's ``config.json`` names, with the weights beside it, loaded strictly.
 

@@ -1,0 +1,279 @@
+"""Training views: an image, changed as a preset says, by random numbers that only seed, image and view number shape."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from threadpoolctl import ThreadpoolController
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional
+
+from headstart.errors import OptionError
+from headstart.features.extract import CLEAN, View
+from headstart.files import sha256
+from headstart.imaging import Preprocessing, decode, load_view
+from headstart.imaging.channels import RGB
+from headstart.records import to_json
+from headstart.training.finetuning.presets import COLOURS, Preset, find_preset
+
+Pixels = npt.NDArray[np.uint8]
+
+VERSION = 1
+"""Raised whenever the same seed, image and number give another view; cached views are keyed by it."""
+
+_RATIO = 4 / 3  # a crop's sides differ by up to this factor, as in timm's and torchvision's random resized crop
+_HALF = 0.5  # the share of views that are rotated, and of those whose hue is turned
+_ERASED_AREA = (0.02, 0.33)
+_ERASED_RATIO = 10 / 3
+_INTERPOLATIONS = {"bicubic": InterpolationMode.BICUBIC, "bilinear": InterpolationMode.BILINEAR}
+
+
+@dataclass(frozen=True)
+class Chances:
+    """The random numbers of one view, each uniform in [0, 1).
+
+    All are drawn, whichever are used: leaving a transform out doesn't change what the others do.
+    """
+
+    area: float
+    ratio: float
+    top: float
+    left: float
+    rotated: float
+    angle: float
+    brightness: float
+    contrast: float
+    saturation: float
+    tinted: float
+    hue: float
+    grey: float
+    erased: float
+    erased_area: float
+    erased_ratio: float
+    erased_top: float
+    erased_left: float
+
+
+class Augmenter:
+    """Views of a preset, without end: equal seeds, bytes and numbers give equal pixels in any thread, order or process.
+
+    Parameters
+    ----------
+    preset:
+        A name of :data:`headstart.training.finetuning.presets.PRESETS`, or a preset itself.
+    preprocessing:
+        Size, interpolation and channels of the views; those of the weights.
+    seed:
+        Not negative.
+    without:
+        Transforms to leave out. Those that have no meaning for the channels are left out anyway.
+
+    Attributes
+    ----------
+    preset:
+        What is left of it.
+    transforms:
+        The names of those that are applied, in order.
+    identity:
+        Everything that shapes the pixels, preprocessing and decoding apart, as a short text.
+
+    Raises
+    ------
+    OptionError
+        If there is no such preset or transform, or the seed is negative.
+    """
+
+    def __init__(
+        self, preset: str | Preset, preprocessing: Preprocessing, *, seed: int, without: frozenset[str] = frozenset()
+    ) -> None:
+        if seed < 0:
+            raise OptionError(f"augmentation: seed {seed} is negative; take 0 or more")
+        found = find_preset(preset, without) if isinstance(preset, str) else preset.without(without)
+        self.preset = found if preprocessing.channels == RGB else found.without(COLOURS)
+        self.preprocessing = preprocessing
+        self.transforms = self.preset.transforms
+        label = preset if isinstance(preset, str) else "own"
+        omitted = f" without {'+'.join(sorted(without))}" if without else ""
+        parameters = sha256(to_json(self.preset).encode())[:12]
+        self.identity = f"{label}{omitted} {parameters} v{VERSION} seed {seed}"
+        self._seed = seed
+
+    def numbered(self, number: int) -> View:
+        """View ``number`` (0, 1, …) of every image; where no transform is on, the clean view."""
+        return AugmentedView(self, number) if self.transforms else CLEAN
+
+    def load(self, data: bytes, name: str, number: int) -> Pixels:
+        """View ``number`` of an image file: uint8 (size, size, channels).
+
+        ``name`` is for the error's message; a JPEG is decoded at a reduced scale that the smallest crop allows.
+
+        Raises
+        ------
+        ImageError, MissingExtraError
+            As :func:`headstart.imaging.decode`.
+        """
+        wanted = self.preprocessing
+        if not self.preset.crop:
+            return self.view(load_view(data, wanted, name), sha256(data), number)
+        at_least = math.ceil(wanted.size / math.sqrt(self.preset.crop))
+        return self.view(decode(data, name, at_least, channels=wanted.channels), sha256(data), number)
+
+    def view(self, pixels: Pixels, digest: str, number: int) -> Pixels:
+        """View ``number`` of decoded pixels.
+
+        Parameters
+        ----------
+        pixels:
+            uint8 (height, width, channels): the whole image, or the clean view where the preset does not crop.
+        digest:
+            The SHA-256 of the image's bytes, as hexadecimal digits.
+
+        Returns
+        -------
+        uint8 (size, size, channels)
+        """
+        if not self.transforms:
+            return pixels
+        chances = draw(self._seed, digest, number)
+        with _one_thread():
+            image = torch.from_numpy(np.require(pixels, requirements=["W"])).permute(2, 0, 1)
+            if self.preset.crop:
+                image = _crop(image, self.preset, chances, self.preprocessing)
+            image = _turn(image, self.preset, chances, number)
+            image = _recolour(image, self.preset, chances)
+            image = _erase(image, self.preset, chances, self.preprocessing)
+            changed: Pixels = image.permute(1, 2, 0).contiguous().numpy()
+        return changed
+
+
+@dataclass(frozen=True, eq=False)
+class AugmentedView:
+    """One numbered view, as :func:`headstart.features.extract.extract` takes it."""
+
+    augmenter: Augmenter
+    number: int
+
+    @property
+    def name(self) -> str:
+        """The augmenter's identity and the number."""
+        return f"{self.augmenter.identity} view {self.number}"
+
+    def load(self, data: bytes, preprocessing: Preprocessing, name: str) -> Pixels:
+        """See :meth:`Augmenter.load`; ``preprocessing`` must be the augmenter's own."""
+        if preprocessing != self.augmenter.preprocessing:
+            raise ValueError(f"views for {self.augmenter.preprocessing} don't fit {preprocessing}")
+        return self.augmenter.load(data, name, self.number)
+
+
+def draw(seed: int, digest: str, number: int) -> Chances:
+    """The random numbers of view ``number`` of an image with the SHA-256 ``digest``; no other generator is touched."""
+    generator = np.random.default_rng((seed, int(digest, 16), number))
+    return Chances(*generator.random(len(Chances.__dataclass_fields__)).tolist())
+
+
+def flips_of(preset: Preset, number: int) -> frozenset[str]:
+    """Which flips and quarter turns view ``number`` has: its binary digits, the lowest for the first that is on.
+
+    So that each flip is a view of its own: with left and right, odd numbers are mirrored, and two views in a row show
+    both; with all three, eight views in a row show the eight positions of a square.
+    """
+    usable = [name for name in ("horizontal_flip", "vertical_flip", "quarter_turn") if getattr(preset, name)]
+    return frozenset(name for digit, name in enumerate(usable) if number >> digit & 1)
+
+
+def _crop(image: torch.Tensor, preset: Preset, chances: Chances, wanted: Preprocessing) -> torch.Tensor:
+    """A random part, resized as the weights want it.
+
+    Areas are shares of the largest square, which the evaluation view shows too: so things are about as large in
+    training as in use, and long pictures are not squeezed.
+    """
+    height, width = image.shape[-2:]
+    area = preset.crop + (1 - preset.crop) * chances.area
+    ratio = math.sqrt(_RATIO ** (2 * chances.ratio - 1))
+    side = math.sqrt(area) * min(height, width)
+    tall, wide = min(height, max(1, round(side / ratio))), min(width, max(1, round(side * ratio)))
+    top, left = int(chances.top * (height - tall + 1)), int(chances.left * (width - wide + 1))
+    size, interpolation = [wanted.size, wanted.size], _INTERPOLATIONS[wanted.interpolation]
+    return functional.resized_crop(image, top, left, tall, wide, size, interpolation, antialias=True)
+
+
+def _turn(image: torch.Tensor, preset: Preset, chances: Chances, number: int) -> torch.Tensor:
+    flips = flips_of(preset, number)
+    if "horizontal_flip" in flips:
+        image = functional.horizontal_flip(image)
+    if "vertical_flip" in flips:
+        image = functional.vertical_flip(image)
+    if "quarter_turn" in flips:
+        image = torch.rot90(image, 1, (-2, -1))
+    if preset.rotation and chances.rotated < _HALF:
+        image = _rotate(image, preset.rotation * (2 * chances.angle - 1))
+    return image
+
+
+def _rotate(image: torch.Tensor, degrees: float) -> torch.Tensor:
+    """Rotate about the centre; the corners show the image's own reflection, since black ones would be a mark."""
+    size = image.shape[-1]
+    angle = math.radians(abs(degrees))
+    margin = min(size - 1, math.ceil(size / 2 * (math.cos(angle) + math.sin(angle) - 1)) + 1)
+    padded = functional.pad(image, [margin] * 4, padding_mode="reflect")
+    return functional.center_crop(functional.rotate(padded, degrees, InterpolationMode.BILINEAR), [size, size])
+
+
+def _recolour(image: torch.Tensor, preset: Preset, chances: Chances) -> torch.Tensor:
+    for adjust, most, chance in (
+        (functional.adjust_brightness, preset.brightness, chances.brightness),
+        (functional.adjust_contrast, preset.contrast, chances.contrast),
+        (functional.adjust_saturation, preset.saturation, chances.saturation),
+    ):
+        if most:
+            image = _each_channel(adjust, image, 1 + most * (2 * chance - 1))
+    if preset.hue and chances.tinted < _HALF:
+        image = functional.adjust_hue(image, preset.hue * (2 * chances.hue - 1))
+    if chances.grey < preset.grey:
+        image = functional.rgb_to_grayscale(image, num_output_channels=RGB)
+    return image
+
+
+def _each_channel(adjust: Callable[..., Any], image: torch.Tensor, factor: float) -> torch.Tensor:
+    """Three channels are adjusted as a colour; of any other number, each as a grey picture of its own."""
+    if len(image) == RGB:
+        return adjust(image, factor)
+    return adjust(image[:, None], factor)[:, 0]
+
+
+def _erase(image: torch.Tensor, preset: Preset, chances: Chances, wanted: Preprocessing) -> torch.Tensor:
+    if chances.erased >= preset.erasing:
+        return image
+    least, most = _ERASED_AREA
+    size = image.shape[-1]
+    side = math.sqrt(least + (most - least) * chances.erased_area) * size
+    ratio = math.sqrt(_ERASED_RATIO ** (2 * chances.erased_ratio - 1))
+    tall, wide = min(size, round(side / ratio)), min(size, round(side * ratio))
+    top, left = int(chances.erased_top * (size - tall + 1)), int(chances.erased_left * (size - wide + 1))
+    mean = [round(255 * wanted.mean[channel % 3]) for channel in range(len(image))]
+    return functional.erase(image, top, left, tall, wide, torch.tensor(mean, dtype=torch.uint8)[:, None, None])
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Torch runs in the calling thread alone: views are small and made in several threads at once.
+
+    Work shared out among further threads for every small step takes up to a hundred times longer. OpenMP's number of
+    threads belongs to the thread that sets it, so the training beside it keeps its own.
+    """
+    torch.get_num_threads()  # torch sets up the number in a new thread at its first use, which must not come later
+    with _openmp().limit(limits=1):
+        yield
+
+
+@functools.cache
+def _openmp() -> ThreadpoolController:
+    return ThreadpoolController().select(user_api="openmp")

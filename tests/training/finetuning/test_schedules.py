@@ -1,0 +1,51 @@
+"""Rates over steps and stages: shape, ends and refusals."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from headstart.errors import OptionError
+from headstart.training.finetuning.schedules import rate_factor, stage_rates
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(1, 0.0), (1, 0.9), (2, 0.5), (7, 0.99), (100, 0.05), (1000, 0.0)])
+def test_the_rate_rises_to_one_and_falls_to_the_floor(steps: int, warmup: float) -> None:
+    factors = [rate_factor(step, steps, warmup, floor=0.01) for step in range(steps)]
+    top = factors.index(max(factors))
+    assert max(factors) == 1.0
+    assert top == min(round(warmup * steps), steps - 1)
+    assert factors[: top + 1] == sorted(factors[: top + 1])
+    assert factors[top:] == sorted(factors[top:], reverse=True)
+    assert min(factors) > 0
+    if top < steps - 1:
+        assert factors[-1] == pytest.approx(0.01)
+
+
+def test_the_cosine_is_half_way_in_the_middle() -> None:
+    assert rate_factor(50, 101, 0.0, floor=0.2) == pytest.approx(0.6)
+    assert rate_factor(25, 101, 0.0, floor=0.0) == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
+
+
+@pytest.mark.parametrize(
+    ("step", "steps", "warmup", "floor"),
+    [(-1, 10, 0, 0), (10, 10, 0, 0), (0, 0, 0, 0), (0, 10, 1, 0), (0, 10, -0.1, 0), (0, 10, 0, 2), (0, 9, math.nan, 0)],
+)
+def test_what_is_out_of_range_is_refused(step: int, steps: int, warmup: float, floor: float) -> None:
+    with pytest.raises(OptionError):
+        rate_factor(step, steps, warmup, floor=floor)
+
+
+def test_each_stage_learns_at_a_constant_factor_of_the_one_above() -> None:
+    assert stage_rates(8.0, 4, 0.5) == (1.0, 2.0, 4.0, 8.0)
+    assert stage_rates(8.0, 0, 0.5) == ()
+    assert stage_rates(3e-4, 1, 0.75) == (3e-4,)
+
+
+@pytest.mark.parametrize(
+    ("rate", "stages", "decay"), [(0.0, 1, 0.5), (math.inf, 1, 0.5), (math.nan, 1, 0.5), (1.0, -1, 0.5), (1.0, 1, 1.1)]
+)
+def test_impossible_rates_are_refused(rate: float, stages: int, decay: float) -> None:
+    with pytest.raises(OptionError):
+        stage_rates(rate, stages, decay)
