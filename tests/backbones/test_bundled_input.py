@@ -41,7 +41,7 @@ def assert_equal_features(found: npt.NDArray[np.float32], wanted: npt.NDArray[np
 def timm_network() -> Any:
     """The same weights in timm's network, which knows nothing of this project's stages."""
     torch, timm = pytest.importorskip("torch"), pytest.importorskip("timm")
-    from headstart.backbones.pytorch.lite import lite_key
+    from headstart.backbones._lite_graph import lite_key
 
     backbone = BundledBackbone(LITE0)
     network = timm.create_model(LITE0, pretrained=False).eval()

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from headstart.backbones._openvino import openvino
 from headstart.backbones.backbone import Segment, Stage
+from headstart.errors import BackboneError
 from headstart.imaging.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -125,11 +126,36 @@ def widened(weight: npt.NDArray[Any], channels: int) -> npt.NDArray[Any]:
     """A first convolution's weight (out, 3, h, w) for more input channels.
 
     Inputs take the weights of red, green and blue in turn, each divided by how many inputs share it, so that equal
-    channels add up to what one grey image gives.
+    channels add up to what one grey image gives. A weight that has been widened already, and trained, stays as it is.
     """
+    if weight.shape[1] == max(3, channels):
+        return weight
     colours = np.arange(max(3, channels)) % 3
     shares: npt.NDArray[Any] = weight[:, colours] / np.bincount(colours)[colours][None, :, None, None]
     return shares.astype(weight.dtype)
+
+
+def lite_key(key: str, architecture: LiteArchitecture) -> str:
+    """timm's name of a tensor in the bundled checkpoint."""
+    outer = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+    first = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+    later = {
+        "_expand_conv": "conv_pw",
+        "_bn0": "bn1",
+        "_depthwise_conv": "conv_dw",
+        "_bn1": "bn2",
+        "_project_conv": "conv_pwl",
+        "_bn2": "bn3",
+    }
+    layer, _, rest = key.partition(".")
+    if layer != "_blocks":
+        return f"{outer[layer]}.{rest}"
+    block, layer, part = rest.split(".")
+    for group in range(len(architecture.depths)):
+        if int(block) in architecture.blocks(group):
+            position = int(block) - architecture.blocks(group)[0]
+            return f"blocks.{group}.{position}.{(later if group else first)[layer]}.{part}"
+    raise BackboneError(f"the checkpoint has a block {block} that the architecture has not")
 
 
 def pool(node: Node) -> Node:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
 
 from headstart.errors import OptionError
 from headstart.imaging.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import openvino
     import torch
+
+    from headstart.backbones.pytorch.suffix import TrainableSuffix
 
 
 @dataclass(frozen=True)
@@ -116,7 +124,7 @@ class Backbone(ABC):
         return Segment(self, cut, len(self.stages), ())
 
     def _check_cut(self, cut: int) -> None:
-        if not 1 <= cut <= len(self.stages):
+        if not isinstance(cut, Integral) or not 1 <= cut <= len(self.stages):
             why = f": it is one stage, because its code can't be followed ({self.whole_because})"
             limits = f"{self.name} can be cut at 1 to {len(self.stages)}, not at {cut}"
             raise OptionError(limits + (why if self.whole_because else ""))
@@ -128,6 +136,25 @@ class Backbone(ABC):
     @abstractmethod
     def graph(self, segment: Segment) -> openvino.Model:
         """The segment as an OpenVINO graph in float32, with a dynamic batch and named inputs and outputs."""
+
+    @abstractmethod
+    def trainable(self, cut: int) -> TrainableSuffix:
+        """The stages above ``cut`` (0 to n − 1) as a copy that may learn; the backbone itself stays as it is."""
+
+    @abstractmethod
+    def tuned(self, tensors: Mapping[str, npt.NDArray[np.float32]]) -> Backbone:
+        """The same backbone with some of its weights replaced.
+
+        Parameters
+        ----------
+        tensors:
+            Names and values as :meth:`TrainableSuffix.tensors` gives them.
+
+        Raises
+        ------
+        BackboneError
+            If the backbone has no weights of such a name and shape.
+        """
 
     @abstractmethod
     def module(self, segment: Segment) -> torch.nn.Module:
@@ -183,3 +210,12 @@ class Segment:
     def module(self) -> torch.nn.Module:
         """See :meth:`Backbone.module`."""
         return self.backbone.module(self)
+
+
+def tuned_sha256(base: str, tensors: Mapping[str, npt.NDArray[np.float32]]) -> str:
+    """SHA-256 of weights of which some are replaced: over that of the base, and names, shapes and bytes."""
+    digest = hashlib.sha256(base.encode())
+    for name in sorted(tensors):
+        digest.update(f"|{name}|{tensors[name].shape}|".encode())
+        digest.update(np.ascontiguousarray(tensors[name]).tobytes())
+    return digest.hexdigest()

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib.util
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headstart.backbones._legacy_checkpoint import read_legacy_checkpoint
-from headstart.backbones._lite_graph import LiteArchitecture, Tensors, lite_graph, lite_stages
-from headstart.backbones.backbone import Backbone, Segment, Stage
+from headstart.backbones._lite_graph import LiteArchitecture, Tensors, lite_graph, lite_key, lite_stages
+from headstart.backbones.backbone import Backbone, Segment, Stage, tuned_sha256
+from headstart.backbones.declared_preprocessing import check_size
 from headstart.errors import BackboneError, MissingExtraError, OptionError
 from headstart.files import sha256_of
 from headstart.imaging.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import openvino
     import torch
 
     from headstart.backbones.pytorch.backbone import TorchBackbone
+    from headstart.backbones.pytorch.suffix import TrainableSuffix
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,7 @@ class BundledBackbone(Backbone):
         weights = BUNDLED[model]
         self.name = f"bundled/{model}"
         self.licence = "Apache-2.0"
-        side = weights.size if size is None else size
+        side = check_size(self.name, weights.size if size is None else size)
         if side < MIN_SIZE:
             raise OptionError(f"{self.name}: takes images of {MIN_SIZE} pixels or more, not of {side}")
         self.preprocessing = Preprocessing(side, weights.crop, "bicubic", (0.5,) * 3, (0.5,) * 3, channels)
@@ -123,6 +129,21 @@ class BundledBackbone(Backbone):
     def graph(self, segment: Segment) -> openvino.Model:
         return lite_graph(self.tensors, self._weights.architecture, segment)
 
+    def trainable(self, cut: int) -> TrainableSuffix:
+        return self._in_torch.trainable(cut)
+
+    def tuned(self, tensors: Mapping[str, npt.NDArray[np.float32]]) -> BundledBackbone:
+        own = {lite_key(key, self._weights.architecture): key for key in self.tensors}
+        for name, values in tensors.items():
+            if name not in own or values.shape[-2:] != self.tensors[own[name]].shape[-2:]:
+                raise BackboneError(f"{self.name} has no weights named {name} of shape {values.shape}")
+        changed = copy.copy(self)
+        for cached in ("stages", "_in_torch"):  # what was derived from the weights as they were
+            changed.__dict__.pop(cached, None)
+        changed.tensors = {**self.tensors, **{own[name]: values for name, values in tensors.items()}}
+        changed.weights_sha256 = tuned_sha256(self.weights_sha256, tensors)
+        return changed
+
     def module(self, segment: Segment) -> torch.nn.Module:
         return self._in_torch.module(segment)
 
@@ -132,9 +153,6 @@ class BundledBackbone(Backbone):
             raise MissingExtraError(f"running {self.name} in PyTorch", "train")
         from headstart.backbones.pytorch import lite
         from headstart.backbones.pytorch.backbone import TorchBackbone
-
-        architecture, preprocessing = self._weights.architecture, self.preprocessing
-        return TorchBackbone(lite.load(self.name, self.tensors, architecture, preprocessing, self.licence))
 
         architecture, preprocessing = self._weights.architecture, self.preprocessing
         return TorchBackbone(lite.load(self.name, self.tensors, architecture, preprocessing, self.licence))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib
 import importlib.util
 from dataclasses import dataclass
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, cast
 
 from headstart.backbones.backbone import Backbone
 from headstart.backbones.bundled import BUNDLED, BundledBackbone
-from headstart.backbones.entries import entries, listed_licence
+from headstart.backbones.entries import listed_licence
 from headstart.backbones.licences import UNKNOWN
+from headstart.backbones.names import SHORT, unknown_backbone
 from headstart.backbones.offline import go_offline, is_offline, silence_hub_telemetry
 from headstart.errors import BackboneError, MissingExtraError
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from headstart.backbones.pytorch.network import LoadedNetwork
 
 DEFAULT_BACKBONE = "bundled/tf_efficientnet_lite0"
-_SHORT = {"lite0": "tf_efficientnet_lite0", "lite1": "tf_efficientnet_lite1", "lite2": "tf_efficientnet_lite2"}
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,8 @@ def find_backbone(name: str, *, size: int | None = None, channels: int = 3) -> B
         If the weights are neither local nor reachable.
     """
     provider, _, model = name.partition("/")
-    if not model and provider in _SHORT:
-        provider, model = "bundled", _SHORT[provider]
+    if not model and provider in SHORT:
+        provider, model = "bundled", SHORT[provider]
     if provider == "bundled" and model in BUNDLED:
         return BundledBackbone(model, size=size, channels=channels)
     if provider in _PROVIDERS and model:
@@ -98,18 +97,6 @@ def untrained_backbone(name: str, *, size: int | None = None) -> Backbone:
     if model not in from_timm.model_names():
         raise BackboneError(unknown_backbone(name))
     return TorchBackbone(from_timm.untrained(model, size=size))
-
-
-def unknown_backbone(name: str) -> str:
-    """What to say of a name that nobody knows: the nearest of those that the catalogue lists."""
-    known = [entry.name for entry in entries()]
-    short = {known_name.partition("/")[2]: known_name for known_name in known}
-    short |= {nickname: f"bundled/{model}" for nickname, model in _SHORT.items()}
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-    near += [short[match] for match in difflib.get_close_matches(name.rpartition("/")[2], list(short), n=3, cutoff=0.6)]
-    names = list(dict.fromkeys(near))[:3]
-    hint = f"did you mean {' or '.join(names)}?" if names else "headstart backbones lists what there is"
-    return f"unknown backbone {name!r}: {hint}"
 
 
 def _torch_backbone(provider: _Provider, name: str, model: str, size: int | None, channels: int) -> Backbone:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, Literal, cast
 
 from headstart.errors import BackboneError, OptionError
@@ -52,15 +53,15 @@ def declared(
         If ``size`` is out of range.
     """
     height, width = side if isinstance(side, Sequence) and len(side) == 2 else (side, side)
-    if not (_is_number(height) and height == width and int(height) == height > 0):
-        raise BackboneError(f"{where}: takes {height} x {width} pixels; only square inputs are supported")
+    if not (_is_number(height) and height == width and int(height) == height and 0 < height <= MAX_SIZE):
+        raise BackboneError(f"{where}: takes {height} x {width} pixels; only squares of up to {MAX_SIZE} are supported")
     if interpolation not in ("bicubic", "bilinear"):
         raise BackboneError(f"{where}: resizes by {interpolation!r}; only bicubic and bilinear are supported")
     if not (_is_number(share) and share > 0):
         raise BackboneError(f"{where}: keeps {share!r} of the shorter side, which is not a fraction")
     try:
         return Preprocessing(
-            check_size(where, size) if size is not None else int(height),
+            int(height) if size is None else check_size(where, size),
             min(float(share), 1.0),
             cast(Literal["bicubic", "bilinear"], interpolation),
             _triple(where, "mean", mean),
@@ -75,7 +76,7 @@ def declared(
 
 def check_size(where: str, size: int) -> int:
     """``size`` if it can be the side of an input at all; raises :class:`OptionError` otherwise."""
-    if not 1 <= size <= MAX_SIZE:
+    if not isinstance(size, Integral) or not 1 <= size <= MAX_SIZE:
         raise OptionError(f"{where}: an input of {size} pixels is not possible; give 1 to {MAX_SIZE}")
     return size
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from urllib.parse import urlsplit
 
+from headstart.backbones.names import did_you_mean
 from headstart.backbones.offline import is_offline
 from headstart.errors import OfflineError
 
@@ -47,7 +48,8 @@ def is_connection_problem(error: BaseException) -> bool:
 
 def not_here(name: str, cache: str = "the local hub cache") -> OfflineError:
     """The error for weights that are neither on this machine nor within reach."""
+    doubt = did_you_mean(name)  # where no hub can be asked, only the catalogue tells a misspelt name
     return OfflineError(
         f"{name}: its weights are not in {cache} and the hub can't be reached; use bundled/tf_efficientnet_lite0, or "
-        "file/DIR with a folder that holds config.json and model.safetensors"
+        f"file/DIR with a folder that holds config.json and model.safetensors{doubt and f' ({doubt})'}"
     )

@@ -13,7 +13,8 @@ from headstart.errors import ImageError, OptionError
 from headstart.features.extract import CLEAN
 from headstart.files import sha256
 from headstart.imaging import Preprocessing, encode, load_view
-from headstart.training.finetuning.augmentation import Augmenter, draw, flips_of
+from headstart.training.finetuning.augmentation import Augmenter, flips_of
+from headstart.training.finetuning.chances import draw
 from headstart.training.finetuning.presets import PRESETS, Preset, find_preset
 
 RGB = Preprocessing(48, 0.875, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -59,6 +60,13 @@ def test_a_view_is_the_same_in_any_thread_and_order_and_leaves_torchs_numbers_al
     for alone, other in zip(one_by_one, reversed(together), strict=True):
         np.testing.assert_array_equal(alone, other)
     assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 300), (300, 1)])
+def test_pictures_of_any_shape_become_views(height: int, width: int) -> None:
+    augmenter = Augmenter("strong", RGB, seed=0)
+    for number in range(8):
+        assert _load(augmenter, number, np.full((height, width, 3), 90, np.uint8)).shape == (48, 48, 3)
 
 
 def test_views_differ_by_number_seed_and_bytes() -> None:
@@ -115,6 +123,19 @@ def test_rotation_brings_in_no_black_corners() -> None:
     rotated = [_load(augmenter, number, _image()) for number in range(12)]
     assert len({view.tobytes() for view in rotated}) > 3
     assert min(view.min() for view in rotated) >= load_view(encode(_image()), RGB, "x").min()
+
+
+def test_the_corners_of_a_rotated_crop_show_what_lies_around_it() -> None:
+    """In a picture that grows brighter to the right, a reflection would make it darker again."""
+    ramp = np.repeat(np.repeat(np.arange(240, dtype=np.uint8)[None, :, None], 240, axis=0), 3, axis=2)
+    augmenter = Augmenter(Preset(crop=0.05, rotation=20.0), RGB, seed=0)
+    inner = 0
+    for number in range(120):
+        view = _load(augmenter, number, ramp).astype(int)[:, :, 0]
+        if view.min() > 40 and view.max() < 200:
+            inner += 1
+            assert (np.diff(view, axis=1) >= 0).all()
+    assert inner > 5
 
 
 def test_a_crop_keeps_its_share_of_long_pictures_too() -> None:

@@ -120,6 +120,14 @@ def test_a_slow_network_is_timed_on_fewer_rows(timed: dict[str, float], monkeypa
     assert seen == {8}
 
 
+def test_too_slow_for_the_time_given_it_settles_for_what_it_has_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LATENESS", 0.0)
+    choice = choose_precision(_network(), _batch(), _loss, device="cpu", seconds=0.05)
+    assert (choice.precision, choice.channels_last) == ("32-true", False)
+    assert list(choice.images_per_second) == ["float32"]
+    assert "too slow" in choice.reason
+
+
 def test_a_choice_is_read_back_as_it_was_written() -> None:
     choice = choose_precision(_network(), _batch(), _loss, device="cpu", seconds=0.05)
     assert from_json(PrecisionChoice, to_json(choice)) == choice

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from headstart.backbones._openvino import openvino
-from headstart.backbones.backbone import Backbone, Segment
+from headstart.backbones.backbone import Backbone, Segment, tuned_sha256
 from headstart.backbones.pytorch.network import FrozenSegment, LoadedNetwork, StagedNetwork, state_sha256
+from headstart.backbones.pytorch.suffix import TrainableSuffix
 
 
 class TorchBackbone(Backbone):
@@ -47,6 +52,15 @@ class TorchBackbone(Backbone):
         for port, output in zip(model.outputs, segment.outputs, strict=True):
             port.get_tensor().set_names({output.name})
         return model
+
+    def trainable(self, cut: int) -> TrainableSuffix:
+        return self._network.trainable(cut)
+
+    def tuned(self, tensors: Mapping[str, npt.NDArray[np.float32]]) -> TorchBackbone:
+        changed = copy.copy(self)
+        changed._network = self._network.tuned(self.name, tensors)
+        changed.weights_sha256 = tuned_sha256(self.weights_sha256, tensors)
+        return changed
 
     def module(self, segment: Segment) -> FrozenSegment:
         return self._network.segment(segment)

@@ -33,7 +33,9 @@ _UNFINISHED = (".incomplete", ".part", ".partial", ".crdownload", ".tmp")
 _WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "teacher", "module", "network", "net")
 _PREFIXES = ("module.", "model.", "backbone.", "network.", "_orig_mod.")
 _MAX_INDEX_BYTES = 64 * 1024 * 1024
+_MAX_HEADER_BYTES = 100_000_000  # as safetensors has it: a larger header is none
 _SHOWN = 3
+_PICKLED = b"\x80"
 _CONVERT = (
     "load it where you trust it and save the tensors alone: "
     'safetensors.torch.save_file(model.state_dict(), "model.safetensors")'
@@ -235,9 +237,13 @@ def _unfinished_safetensors(path: Path) -> str:
     """How much of the file is there, where its own header says that more was meant to be."""
     size = path.stat().st_size
     with path.open("rb") as file, contextlib.suppress(struct.error, ValueError, KeyError, TypeError, RecursionError):
+        if size < 8:
+            return f"{size} bytes: the download did not finish"
         (length,) = struct.unpack("<Q", file.read(8))
-        if length > 100_000_000 or length > size:
+        if length > _MAX_HEADER_BYTES:
             return ""
+        if 8 + length > size:
+            return f"{size:,} bytes, fewer than its header has: the download did not finish"
         header = json.loads(file.read(length))
         ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
         total = 8 + length + max(ends)
@@ -251,6 +257,8 @@ def _read_pickle(path: Path, start: bytes) -> dict[str, Tensor]:
     if start.startswith(b"PK") and not zipped:
         size = path.stat().st_size
         raise BackboneError(f"{path}: {size:,} bytes without the end of the archive: the download did not finish")
+    if start and not zipped and not start.startswith(_PICKLED):
+        raise BackboneError(f"{path}: not what torch.save writes (it starts with {start[:16]!r}); fetch it again")
     try:
         with _quiet():
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from headstart.backbones.declared_preprocessing import declared
 from headstart.backbones.hub_access import hub_is_reachable, not_here
 from headstart.backbones.hub_folders import card_licence, local_folder, read_config
+from headstart.backbones.names import unknown_backbone
 from headstart.backbones.pytorch.checkpoints import load_strictly, read_state
 from headstart.backbones.pytorch.network import LoadedNetwork
 from headstart.backbones.pytorch.sizes import REFUSALS, cannot_be_resampled, check_size, patch_side
@@ -218,7 +219,7 @@ def _published(name: str, architecture: str, tag: str) -> tuple[str, str]:
     """Architecture and tag, where open_clip has both."""
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     if not tags:
-        raise BackboneError(f"{name}: open_clip publishes no weights for an architecture {architecture!r}")
+        raise BackboneError(unknown_backbone(name))
     if not tag and len(tags) == 1:
         return architecture, tags[0]
     if tag not in tags:

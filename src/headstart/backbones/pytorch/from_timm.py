@@ -16,6 +16,7 @@ from headstart.backbones.declared_preprocessing import declared
 from headstart.backbones.hub_access import hub_is_reachable, is_connection_problem, not_here
 from headstart.backbones.hub_folders import local_folder, read_config
 from headstart.backbones.licences import normalise
+from headstart.backbones.names import unknown_backbone
 from headstart.backbones.pytorch.checkpoints import (
     describe_misfit,
     fit_to,
@@ -89,6 +90,8 @@ def load(model: str, *, size: int | None = None) -> LoadedNetwork:
     name = f"timm/{model}"
     if (folder := local_folder("timm", model)) is not None:
         return _from_folder(folder, size, name=name, architecture=model.partition(".")[0])
+    if model not in model_names():
+        raise BackboneError(unknown_backbone(name))
     registered = timm.get_pretrained_cfg(model)
     if registered is None or not registered.has_weights:
         raise BackboneError(f"{name}: timm has no weights for it; put them into a folder and name it file/DIR")

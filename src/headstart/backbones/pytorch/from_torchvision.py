@@ -18,6 +18,7 @@ from headstart.backbones.declared_preprocessing import declared, kept_share
 from headstart.backbones.hub_access import is_reachable, not_here
 from headstart.backbones.hub_folders import local_folder, read_config, weights_root
 from headstart.backbones.licences import normalise
+from headstart.backbones.names import unknown_backbone
 from headstart.backbones.pytorch.checkpoints import load_strictly, read_state
 from headstart.backbones.pytorch.network import LoadedNetwork
 from headstart.backbones.pytorch.sizes import REFUSALS, check_size, patch_side
@@ -113,7 +114,7 @@ def load(model: str, *, size: int | None = None) -> LoadedNetwork:
     name = f"torchvision/{model}"
     architecture, _, tag = model.partition(".")
     if architecture not in models.list_models(module=models):
-        raise BackboneError(f"{name}: torchvision has no classification architecture {architecture!r}")
+        raise BackboneError(unknown_backbone(name))
     if (folder := local_folder("torchvision", model)) is not None:
         return _from_folder(folder, size, name=name, architecture=architecture)
     weights = _published(name, architecture, tag)

@@ -17,6 +17,7 @@ from transformers.utils import logging
 
 from headstart.backbones.hub_access import hub_is_reachable, is_connection_problem, not_here
 from headstart.backbones.hub_folders import card_licence, local_folder, read_config
+from headstart.backbones.names import did_you_mean
 from headstart.backbones.processor_configs import preprocessing_of
 from headstart.backbones.pytorch.checkpoints import read_state, refuse_non_finite
 from headstart.backbones.pytorch.network import LoadedNetwork
@@ -255,7 +256,7 @@ def _snapshot(name: str, model: str) -> Path:
     except (OSError, ValueError, RuntimeError) as error:
         if not reachable or (is_connection_problem(error) and not _is_an_answer(error)):
             raise not_here(name) from error
-        raise BackboneError(f"{name}: {str(error).splitlines()[0]}") from error
+        raise BackboneError(f"{name}: {str(error).splitlines()[0]} {did_you_mean(name)}".rstrip()) from error
     if not reachable and not [*folder.glob("*.safetensors"), *folder.glob("*.bin")]:
         raise not_here(name)
     return folder

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from timm.layers import Conv2dSame
 from torch import Tensor, nn
@@ -14,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from headstart.backbones.backbone import Segment, Stage
 from headstart.backbones.pytorch.staging import CannotSplitError, Layout, StageModule, split
+from headstart.backbones.pytorch.suffix import TrainableSuffix
 from headstart.errors import BackboneError
 from headstart.imaging.preprocessing import Preprocessing
 
@@ -65,7 +69,7 @@ class StagedNetwork:
         network, self._preprocessing = loaded.network.eval().requires_grad_(False), loaded.preprocessing
         for path in loaded.classifiers:
             network.set_submodule(path, nn.Identity())
-        if loaded.preprocessing.channels > 3:
+        if loaded.preprocessing.channels > 3 and not _takes(network, loaded.preprocessing.channels):
             _widen(network, loaded.preprocessing.channels, loaded.name)
         self._stages, self.whole_because = _split_or_whole(network, loaded.preprocessing, loaded.name)
         self.shapes = [stage.shape for stage in self._stages]
@@ -75,6 +79,27 @@ class StagedNetwork:
         """The frozen module of a segment."""
         normalise = None if segment.start else _Normalise(self._preprocessing)
         return FrozenSegment(normalise, self._stages[segment.start : segment.stop], segment.start, segment.pooled)
+
+    def trainable(self, cut: int) -> TrainableSuffix:
+        """A copy of the stages above ``cut`` that may learn."""
+        normalise = None if cut else _Normalise(self._preprocessing)
+        stages = [(stage.name, stage.module) for stage in self._stages[cut:]]
+        return TrainableSuffix(normalise, copy.deepcopy(stages))
+
+    def tuned(self, name: str, tensors: Mapping[str, npt.NDArray[np.float32]]) -> StagedNetwork:
+        """A copy in which some weights are replaced; ``name`` is for the error."""
+        changed = copy.deepcopy(self)
+        left = set(tensors)
+        for stage in changed._stages:
+            own = {key: torch.from_numpy(tensors[key].copy()) for key in stage.module.state_dict() if key in tensors}
+            try:
+                stage.module.load_state_dict(own, strict=False)
+            except RuntimeError as error:
+                raise BackboneError(f"{name}: tuned weights of another shape: {str(error).splitlines()[-1]}") from error
+            left -= set(own)
+        if left:
+            raise BackboneError(f"{name} has no weights named {', '.join(sorted(left)[:3])}")
+        return changed
 
     def _describe(self, stage: StageModule) -> Stage:
         channels = stage.shape[0] if stage.layout == "NCHW" else stage.shape[-1]
@@ -197,8 +222,9 @@ def _widen(network: nn.Module, channels: int, name: str) -> None:
     Channel j takes the kernel of j mod 3, divided by how many channels take that kernel, so that an image whose
     channels are all equal gives what its RGB copy gives.
     """
-    first = next((module for module in network.modules() if _takes_images(module)), None)
-    if first is None or type(first).forward not in (nn.Conv2d.forward, Conv2dSame.forward):
+    first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
+    plain = first is not None and type(first).forward in (nn.Conv2d.forward, Conv2dSame.forward)
+    if first is None or not plain or first.in_channels != 3:
         raise BackboneError(
             f"{name} can't take {channels} channels: its first layer is not a plain convolution of three channels"
         )
@@ -208,8 +234,10 @@ def _widen(network: nn.Module, channels: int, name: str) -> None:
     first.in_channels = channels
 
 
-def _takes_images(module: nn.Module) -> bool:
-    return isinstance(module, nn.Conv2d) and module.in_channels == 3 and module.groups == 1
+def _takes(network: nn.Module, channels: int) -> bool:
+    """Whether the first convolution takes so many channels already, as that of a tuned network does."""
+    first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
+    return first is not None and first.in_channels == channels
 
 
 class _Normalise(nn.Module):

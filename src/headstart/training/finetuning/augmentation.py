@@ -22,9 +22,11 @@ from headstart.files import sha256
 from headstart.imaging import Preprocessing, decode, load_view
 from headstart.imaging.channels import RGB
 from headstart.records import to_json
+from headstart.training.finetuning.chances import Chances, draw
 from headstart.training.finetuning.presets import COLOURS, Preset, find_preset
 
 Pixels = npt.NDArray[np.uint8]
+Box = tuple[int, int, int, int]
 
 VERSION = 1
 """Raised whenever the same seed, image and number give another view; cached views are keyed by it."""
@@ -34,32 +36,6 @@ _HALF = 0.5  # the share of views that are rotated, and of those whose hue is tu
 _ERASED_AREA = (0.02, 0.33)
 _ERASED_RATIO = 10 / 3
 _INTERPOLATIONS = {"bicubic": InterpolationMode.BICUBIC, "bilinear": InterpolationMode.BILINEAR}
-
-
-@dataclass(frozen=True)
-class Chances:
-    """The random numbers of one view, each uniform in [0, 1).
-
-    All are drawn, whichever are used: leaving a transform out doesn't change what the others do.
-    """
-
-    area: float
-    ratio: float
-    top: float
-    left: float
-    rotated: float
-    angle: float
-    brightness: float
-    contrast: float
-    saturation: float
-    tinted: float
-    hue: float
-    grey: float
-    erased: float
-    erased_area: float
-    erased_ratio: float
-    erased_top: float
-    erased_left: float
 
 
 class Augmenter:
@@ -81,7 +57,7 @@ class Augmenter:
     preset:
         What is left of it.
     transforms:
-        The names of those that are applied, in order.
+        The names of those that are applied.
     identity:
         Everything that shapes the pixels, preprocessing and decoding apart, as a short text.
 
@@ -145,13 +121,20 @@ class Augmenter:
         chances = draw(self._seed, digest, number)
         with _one_thread():
             image = torch.from_numpy(np.require(pixels, requirements=["W"])).permute(2, 0, 1)
-            if self.preset.crop:
-                image = _crop(image, self.preset, chances, self.preprocessing)
-            image = _turn(image, self.preset, chances, number)
+            image = self._placed(image, chances)
+            image = _flip(image, flips_of(self.preset, number))
             image = _recolour(image, self.preset, chances)
             image = _erase(image, self.preset, chances, self.preprocessing)
             changed: Pixels = image.permute(1, 2, 0).contiguous().numpy()
         return changed
+
+    def _placed(self, image: torch.Tensor, chances: Chances) -> torch.Tensor:
+        """The part of the image that the view shows, at its size."""
+        wanted, (height, width) = self.preprocessing, image.shape[-2:]
+        box = _crop_box(height, width, self.preset, chances)
+        if self.preset.rotation and chances.rotated < _HALF:
+            return _rotated(image, box, self.preset.rotation * (2 * chances.angle - 1), wanted)
+        return _resized(image, box, wanted.size, wanted) if self.preset.crop else image
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,12 +156,6 @@ class AugmentedView:
         return self.augmenter.load(data, name, self.number)
 
 
-def draw(seed: int, digest: str, number: int) -> Chances:
-    """The random numbers of view ``number`` of an image with the SHA-256 ``digest``; no other generator is touched."""
-    generator = np.random.default_rng((seed, int(digest, 16), number))
-    return Chances(*generator.random(len(Chances.__dataclass_fields__)).tolist())
-
-
 def flips_of(preset: Preset, number: int) -> frozenset[str]:
     """Which flips and quarter turns view ``number`` has: its binary digits, the lowest for the first that is on.
 
@@ -189,42 +166,55 @@ def flips_of(preset: Preset, number: int) -> frozenset[str]:
     return frozenset(name for digit, name in enumerate(usable) if number >> digit & 1)
 
 
-def _crop(image: torch.Tensor, preset: Preset, chances: Chances, wanted: Preprocessing) -> torch.Tensor:
-    """A random part, resized as the weights want it.
+def _crop_box(height: int, width: int, preset: Preset, chances: Chances) -> Box:
+    """A random part: top, left, height, width in pixels; all of the image where the preset does not crop.
 
     Areas are shares of the largest square, which the evaluation view shows too: so things are about as large in
     training as in use, and long pictures are not squeezed.
     """
-    height, width = image.shape[-2:]
+    if not preset.crop:
+        return 0, 0, height, width
     area = preset.crop + (1 - preset.crop) * chances.area
     ratio = math.sqrt(_RATIO ** (2 * chances.ratio - 1))
     side = math.sqrt(area) * min(height, width)
     tall, wide = min(height, max(1, round(side / ratio))), min(width, max(1, round(side * ratio)))
-    top, left = int(chances.top * (height - tall + 1)), int(chances.left * (width - wide + 1))
-    size, interpolation = [wanted.size, wanted.size], _INTERPOLATIONS[wanted.interpolation]
-    return functional.resized_crop(image, top, left, tall, wide, size, interpolation, antialias=True)
+    return int(chances.top * (height - tall + 1)), int(chances.left * (width - wide + 1)), tall, wide
 
 
-def _turn(image: torch.Tensor, preset: Preset, chances: Chances, number: int) -> torch.Tensor:
-    flips = flips_of(preset, number)
+def _resized(image: torch.Tensor, box: Box, size: int, wanted: Preprocessing) -> torch.Tensor:
+    top, left, tall, wide = box
+    interpolation = _INTERPOLATIONS[wanted.interpolation]
+    return functional.resized_crop(image, top, left, tall, wide, [size, size], interpolation, antialias=True)
+
+
+def _rotated(image: torch.Tensor, box: Box, degrees: float, wanted: Preprocessing) -> torch.Tensor:
+    """The box, rotated about its centre.
+
+    The corners show what lies around the box, and beyond the image its own reflection: black ones would be a mark.
+    """
+    angle, size = math.radians(abs(degrees)), wanted.size
+    margin = math.ceil(size / 2 * (math.cos(angle) + math.sin(angle) - 1)) + 1
+    top, left, tall, wide = box
+    above, aside = min(tall - 1, round(tall * margin / size)), min(wide - 1, round(wide * margin / size))
+    surrounded = _reflected(image, (top - above, left - aside, tall + 2 * above, wide + 2 * aside))
+    larger = _resized(surrounded, (0, 0, *surrounded.shape[-2:]), size + 2 * margin, wanted)
+    return functional.center_crop(functional.rotate(larger, degrees, InterpolationMode.BILINEAR), [size, size])
+
+
+def _reflected(image: torch.Tensor, box: Box) -> torch.Tensor:
+    """A box that may reach beyond the image by less than what lies within."""
+    top, left, tall, wide = box
+    within = image[:, max(0, top) : top + tall, max(0, left) : left + wide]
+    outside = [max(0, -left), max(0, -top), max(0, left + wide - image.shape[2]), max(0, top + tall - image.shape[1])]
+    return functional.pad(within, outside, padding_mode="reflect") if any(outside) else within
+
+
+def _flip(image: torch.Tensor, flips: frozenset[str]) -> torch.Tensor:
     if "horizontal_flip" in flips:
         image = functional.horizontal_flip(image)
     if "vertical_flip" in flips:
         image = functional.vertical_flip(image)
-    if "quarter_turn" in flips:
-        image = torch.rot90(image, 1, (-2, -1))
-    if preset.rotation and chances.rotated < _HALF:
-        image = _rotate(image, preset.rotation * (2 * chances.angle - 1))
-    return image
-
-
-def _rotate(image: torch.Tensor, degrees: float) -> torch.Tensor:
-    """Rotate about the centre; the corners show the image's own reflection, since black ones would be a mark."""
-    size = image.shape[-1]
-    angle = math.radians(abs(degrees))
-    margin = min(size - 1, math.ceil(size / 2 * (math.cos(angle) + math.sin(angle) - 1)) + 1)
-    padded = functional.pad(image, [margin] * 4, padding_mode="reflect")
-    return functional.center_crop(functional.rotate(padded, degrees, InterpolationMode.BILINEAR), [size, size])
+    return torch.rot90(image, 1, (-2, -1)) if "quarter_turn" in flips else image
 
 
 def _recolour(image: torch.Tensor, preset: Preset, chances: Chances) -> torch.Tensor:

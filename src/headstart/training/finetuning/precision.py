@@ -25,6 +25,8 @@ Precision = Literal["32-true", "bf16-mixed"]
 LossOf = Callable[[nn.Module, Any], torch.Tensor]
 # A step is timed on no fewer rows than this: below, overheads hide what the arithmetic costs.
 _FEWEST_ROWS = 8
+# A network, or a machine, too slow for the time given may take so many times as long.
+_LATENESS = 3.0
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,8 @@ def choose_precision(
     Channels-last is left out for a network without convolution filters, bf16 where the device has none, or where on
     this batch the loss is not finite or the gradient's cosine to the float32 one is below 0.95. Deep copies are
     measured: weights, gradients, buffers and random state of the original stay as they are. A slow network is timed on
-    fewer rows of the batch, 8 at least, and takes longer where even these are slow: about twenty passes in all, ten if
-    need be.
+    fewer rows of the batch, 8 at least; after three times the time no further pass is begun, and settings that were not
+    reached are not chosen.
 
     Parameters
     ----------
@@ -109,6 +111,7 @@ def choose_precision(
         raise OptionError(f"the measurement of speed needs a positive time, not {seconds} seconds")
     if not any(parameter.requires_grad for parameter in module.parameters()):
         raise OptionError("the speed of training can't be measured: no parameter of the network learns")
+    deadline = time.perf_counter() + _LATENESS * seconds
     with kept_random_state(), torch.enable_grad():
         bench = _set_up(module, example_batch, loss_of, torch.device(device), seconds)
         fault = _bf16_fault(bench)
@@ -117,10 +120,12 @@ def choose_precision(
             for setting in _SETTINGS
             if setting.channels_last in bench.modules and not (fault and setting.precision == "bf16-mixed")
         ]
-        rates = _time(bench, settings, seconds)
+        rates = _time(bench, settings, seconds, deadline)
     fastest = max(rates.values())
-    chosen = next(setting for setting in settings if rates[setting.name] * (1 + PRECISION_TIE) >= fastest)
-    return PrecisionChoice(chosen.precision, chosen.channels_last, rates, _reason(chosen, rates, fault))
+    chosen = next(setting for setting in settings if rates.get(setting.name, 0.0) * (1 + PRECISION_TIE) >= fastest)
+    late = None if len(rates) == len(settings) else "too slow here to time every setting"
+    remarks = [remark for remark in (fault, late) if remark]
+    return PrecisionChoice(chosen.precision, chosen.channels_last, rates, _reason(chosen, rates, remarks))
 
 
 def lay_out(batch: Any, *, channels_last: bool) -> Any:
@@ -208,33 +213,37 @@ def _bf16_fault(bench: _Bench) -> str | None:
     return None if cosine >= GRADIENT_COSINE else f"the bf16 gradient has a cosine of {cosine:.3f} to the float32 one"
 
 
-def _time(bench: _Bench, settings: Sequence[_Setting], seconds: float) -> dict[str, float]:
-    """Images a second of each setting: the medians of rounds in which all take turns, so that all see one machine."""
-    found: dict[str, list[float]] = {setting.name: [] for setting in settings}
-    for setting in settings:
-        bench.step(setting)
+def _time(bench: _Bench, settings: Sequence[_Setting], seconds: float, deadline: float) -> dict[str, float]:
+    """Images a second of each setting: the medians of rounds in which all take turns, so that all see one machine.
+
+    A round counts its fastest pass, because other work on the machine only ever adds time. After the deadline what is
+    measured so far has to do: at least the first setting.
+    """
+    found: dict[str, list[float]] = {}
     share = seconds / (len(settings) * (PRECISION_ROUNDS + 1))
-    racing, started = list(settings), time.perf_counter()
+    racing = list(settings)
     for _ in range(PRECISION_ROUNDS):
         for setting in racing:
+            if found and time.perf_counter() > deadline:
+                break
+            if setting.name not in found:
+                bench.step(setting)  # its first pass pays for what later ones don't
             times = [bench.step(setting)]
             while sum(times) + min(times) < share:
                 times.append(bench.step(setting))
-            found[setting.name].append(bench.rows / statistics.median(times))
-        best = max(statistics.median(rates) for rates in found.values())
+            found.setdefault(setting.name, []).append(bench.rows / min(times))
+        rates = {name: statistics.median(values) for name, values in found.items()}
         # What is hopeless (bf16 on a CPU that emulates it) is not waited for again; the next round runs backwards.
-        racing = [setting for setting in reversed(racing) if statistics.median(found[setting.name]) > best / 2]
-        if time.perf_counter() - started > seconds:
-            break
-    return {name: statistics.median(rates) for name, rates in found.items()}
+        racing = [setting for setting in reversed(racing) if rates.get(setting.name, 0.0) > max(rates.values()) / 2]
+    return rates
 
 
-def _reason(chosen: _Setting, rates: dict[str, float], fault: str | None) -> str:
+def _reason(chosen: _Setting, rates: dict[str, float], remarks: Sequence[str]) -> str:
     ranked = sorted(rates, key=lambda name: -rates[name])
     speeds = ", ".join(f"{name} {rates[name]:.0f}" for name in ranked)
     tied = "" if ranked[0] == chosen.name else f", the simplest within {PRECISION_TIE:.0%} of the fastest"
-    end = f"; {fault}" if fault else ""
-    return f"{chosen.name}{tied}; images/s forward and backward on this machine: {speeds}{end}"
+    measured = f"{chosen.name}{tied}; images/s forward and backward on this machine: {speeds}"
+    return "; ".join([measured, *remarks])
 
 
 def _map(value: Any, convert: Callable[[torch.Tensor], torch.Tensor]) -> Any:

@@ -15,6 +15,8 @@ from headstart.errors import OptionError
 class Preset:
     """What may be done to an image on its way to a training view; a transform that is 0 or False is off.
 
+    A rotation goes with the crop, whatever lies around it filling the corners; then all others follow in this order.
+
     Attributes
     ----------
     crop:
@@ -50,7 +52,7 @@ class Preset:
 
     @property
     def transforms(self) -> tuple[str, ...]:
-        """The names of those that are on, in the order in which they are applied."""
+        """The names of those that are on."""
         return tuple(field.name for field in dataclasses.fields(self) if getattr(self, field.name))
 
     def without(self, names: Collection[str]) -> Preset:

@@ -1,0 +1,84 @@
+"""What is trained: the stages above the cut and a linear head, which starts at the probe's optimum or at random."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from headstart.backbones.pytorch.suffix import TrainableSuffix
+from headstart.training.linear import Kind, LinearModel
+
+Tensors = dict[str, npt.NDArray[np.float32]]
+
+
+class Learner(nn.Module):
+    """A suffix with a head on its embedding: boundary rows, or uint8 images, to logits (N, C).
+
+    Parameters
+    ----------
+    suffix:
+        The stages above the cut.
+    head:
+        What the head starts as: the probe (LP-FT, Kumar et al. 2022), so that at step 0 the outputs on clean views are
+        the probe's.
+    """
+
+    def __init__(self, suffix: TrainableSuffix, head: LinearModel) -> None:
+        super().__init__()
+        self.suffix = suffix
+        width, classes = head.weights.shape
+        self.head = nn.Linear(width, classes)
+        self.kind: Kind = head.kind
+        with torch.no_grad():
+            self.head.weight.copy_(torch.from_numpy(head.weights.T.astype(np.float32)))
+            self.head.bias.copy_(torch.from_numpy(head.bias.astype(np.float32)))
+
+    def forward(self, value: Tensor) -> Tensor:
+        """Logits in float32."""
+        return self.head(self.suffix(value)).float()
+
+    def linear_head(self) -> LinearModel:
+        """The head as it is now."""
+        weights = self.head.weight.detach().double().cpu().numpy().T
+        return LinearModel(np.ascontiguousarray(weights), self.head.bias.detach().double().cpu().numpy(), self.kind)
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """What a learner has learnt, free of PyTorch: tensors by the network's names, and the head."""
+
+    tensors: Tensors
+    head: LinearModel
+
+    @classmethod
+    def of(cls, learner: Learner) -> Weights:
+        """A copy of the learner's weights."""
+        return cls(learner.suffix.tensors(), learner.linear_head())
+
+
+def random_head(width: int, classes: int, kind: Kind, seed: int) -> LinearModel:
+    """A head that knows nothing: weights of deviation 0.01, no bias."""
+    weights = np.random.default_rng(seed).normal(0, 0.01, (width, classes))
+    return LinearModel(weights, np.zeros(classes), kind)
+
+
+def load_tensors(suffix: TrainableSuffix, tensors: Mapping[str, npt.NDArray[np.float32]]) -> None:
+    """Take over the weights of those stages that are in ``tensors``, as another suffix gave them."""
+    for stage in suffix.stages:
+        own = stage.state_dict()
+        stage.load_state_dict({key: torch.from_numpy(tensors[key]) for key in own if key in tensors}, strict=False)
+
+
+def start_from_scratch(suffix: TrainableSuffix, seed: int) -> None:
+    """Forget the pretrained weights: every layer gets its own default initialisation."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for module in suffix.modules():
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()

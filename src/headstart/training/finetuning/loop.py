@@ -1,0 +1,402 @@
+"""The loop above the cut: from its start, epoch by epoch, to the best point that validation rows have seen."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import lightning.fabric
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from headstart.backbones.pytorch.groups import parameter_groups
+from headstart.errors import EngineError
+from headstart.evaluation.calibration import fit_temperature, probabilities
+from headstart.evaluation.scores import row_label_log_loss, row_log_loss
+from headstart.training.finetuning.averaging import WeightAverage
+from headstart.training.finetuning.checkpoint import Checkpoints
+from headstart.training.finetuning.defaults import NOISE_ERRORS
+from headstart.training.finetuning.imbalance import Balance
+from headstart.training.finetuning.learner import Learner, Weights
+from headstart.training.finetuning.losses import AnchorPenalty, training_loss
+from headstart.training.finetuning.mixing import cutmix, mixup
+from headstart.training.finetuning.precision import lay_out
+from headstart.training.finetuning.recipe import Recipe
+from headstart.training.finetuning.sampling import balanced_order, batches, epoch_order, halved, micro_batches, shard
+from headstart.training.finetuning.schedules import rate_factor
+from headstart.training.finetuning.view_policy import next_fresh, view_number
+from headstart.training.finetuning.views import Views
+from headstart.training.finetuning.watch import EarlyStopping, EpochLosses, diverging, improvement
+from headstart.training.linear import Kind
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The training rows: targets of zeros and ones, float64 (n, C), and the views they are seen in."""
+
+    targets: Floats
+    views: Views
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """The validation rows, which judge every epoch and are never trained on.
+
+    Attributes
+    ----------
+    batches:
+        Gives their clean views in order: boundary rows or images, a batch at a time.
+    targets, groups:
+        As :class:`headstart.training.examples.Examples` has them.
+    score:
+        The governing metric of calibrated probabilities (n, C).
+    """
+
+    batches: Callable[[], Iterator[npt.NDArray[Any]]]
+    targets: npt.NDArray[np.generic]
+    groups: npt.NDArray[np.int64]
+    score: Callable[[Floats], float]
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """One line of ``history.csv``; epoch 0 is the start, before any step."""
+
+    epoch: int
+    cut: int
+    train_loss: float
+    val_loss: float
+    val_score: float
+    rate: float
+    images_per_second: float
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """The best point of a training.
+
+    Attributes
+    ----------
+    weights:
+        Of the best epoch.
+    best_epoch:
+        0 where no epoch was better than the start.
+    losses:
+        Log-loss of each validation row at the best epoch, at the temperature that suits them.
+    history:
+        From epoch 0 on.
+    notes:
+        What a person should hear: why it stopped early, that it diverged.
+    """
+
+    weights: Weights
+    best_epoch: int
+    losses: Floats
+    history: tuple[EpochRow, ...]
+    notes: tuple[str, ...]
+
+
+class Interrupted(KeyboardInterrupt):
+    """The training was asked to stop, and its state is saved."""
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What the validation rows say of the learner as it is."""
+
+    losses: Floats
+    score: float
+
+    @property
+    def loss(self) -> float:
+        """Mean of the rows' losses."""
+        return float(self.losses.mean())
+
+
+class Training:
+    """One training, which can be interrupted after any step and goes on as if it had not been.
+
+    Parameters
+    ----------
+    learner:
+        At its start; it is trained in place.
+    cut:
+        For the history's lines.
+    fabric:
+        Where and in which precision; by default one process on what the machine has.
+    checkpoints:
+        Where the state is kept; by default nowhere.
+    tell:
+        Called with each line of the history.
+    stop:
+        Asked after each step whether to save and raise :class:`Interrupted`.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        recipe: Recipe,
+        rows: Rows,
+        held: HeldOut,
+        *,
+        cut: int = 0,
+        fabric: lightning.fabric.Fabric | None = None,
+        checkpoints: Checkpoints | None = None,
+        tell: Callable[[EpochRow], None] = lambda row: None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._recipe, self._rows, self._held, self._cut = recipe, rows, held, cut
+        self._checkpoints, self._tell, self._stop = checkpoints, tell, stop
+        self._kind: Kind = learner.kind
+        counts = tuple(int(count) for count in rows.targets.sum(0))
+        self._balance: Balance = recipe.balance_for(counts, self._kind, len(rows.targets))
+        self._offsets = np.array(self._balance.prior_offsets)
+        self._targets = torch.from_numpy(rows.targets.astype(np.float32))
+        self._fabric = fabric or lightning.fabric.Fabric(
+            accelerator="auto", devices=1, precision=recipe.precision.precision
+        )
+        if recipe.precision.channels_last:
+            learner.to(memory_format=torch.channels_last)
+        with torch.no_grad():  # what the balance takes away from the logits while training comes back when judging
+            learner.head.bias -= torch.from_numpy(self._offsets.astype(np.float32))
+        optimizer = torch.optim.AdamW(_groups(learner, recipe))
+        self._base_rates = [group["lr"] for group in optimizer.param_groups]
+        self._learner = learner
+        self._model, self._optimizer = self._fabric.setup(learner, optimizer)
+        self._loss = training_loss(self._kind, self._balance, recipe.smoothing)
+        self._anchor = AnchorPenalty(
+            (parameter for parameter in learner.suffix.parameters() if parameter.ndim > 1),
+            [learner.head.weight],
+            stages_strength=recipe.stages_anchor,
+            head_strength=recipe.head_anchor,
+        )
+        per_epoch = math.ceil(math.ceil(len(rows.targets) / self._fabric.world_size) / self._local_batch)
+        self._steps = recipe.epochs * per_epoch
+        self._average = WeightAverage(learner, self._steps, recipe.ema) if recipe.ema else None
+        self._micro = self._local_batch
+        self._stopping = EarlyStopping(recipe.patience)
+        self._history: list[EpochRow] = []
+        self._notes: list[str] = []
+        self._epoch, self._batch, self._step, self._sums = 0, 0, 0, [0.0, 0.0]
+        self._best: dict[str, Tensor] = {}
+        self._best_losses = self._reference = np.empty(0)
+
+    def run(self) -> Trained:
+        """Train from the start, or from the saved state.
+
+        Raises
+        ------
+        Interrupted
+            If it was asked to stop; the state is saved.
+        """
+        self._restore()
+        if not self._history:
+            self._close_epoch(math.nan, 0.0, 0.0)
+        while self._epoch < self._recipe.epochs and not self._stopping.stops:
+            started, done = time.perf_counter(), self._sums[1]
+            if not self._train_epoch():
+                break
+            self._epoch += 1
+            self._batch = 0
+            seconds = time.perf_counter() - started
+            self._close_epoch(self._sums[0] / self._sums[1], (self._sums[1] - done) / seconds, seconds)
+            self._sums = [0.0, 0.0]
+            self._save()
+        self._learner.load_state_dict(self._best)
+        with torch.no_grad():
+            self._learner.head.bias += torch.from_numpy(self._offsets.astype(np.float32))
+        best = self._stopping.best_epoch or 0
+        weights = Weights.of(self._learner)
+        return Trained(weights, best, self._best_losses, tuple(self._history), tuple(self._notes))
+
+    @property
+    def _local_batch(self) -> int:
+        return max(1, self._recipe.batch_size // self._fabric.world_size)
+
+    def _train_epoch(self) -> bool:
+        """One pass over the rows, from where the last interruption left it; False where the loss was lost."""
+        epoch, recipe, views = self._epoch, self._recipe, self._rows.views
+        number = view_number(recipe.policy, epoch)
+        order = shard(self._order(epoch), rank=self._fabric.global_rank, world=self._fabric.world_size)
+        views.start_epoch(number, order, self._local_batch)
+        ahead = next_fresh(recipe.policy, epoch, recipe.epochs)
+        if ahead is not None:
+            views.prefetch(ahead)
+        self._model.train()
+        for rows in batches(order, self._local_batch)[self._batch :]:
+            torch.manual_seed(_seed(recipe.seed, epoch, self._batch, self._fabric.global_rank))
+            inputs, targets = self._mixed(torch.from_numpy(views.batch(rows, number)), self._targets[rows])
+            loss = self._take_step(inputs.to(self._fabric.device), targets.to(self._fabric.device))
+            if not math.isfinite(loss):
+                self._notes.append(
+                    f"the loss was no number at step {self._step + 1} of epoch {epoch + 1}: training stopped and the "
+                    f"best point was restored; try --lr {recipe.rate / 10:g}"
+                )
+                return False
+            self._sums = [self._sums[0] + loss * len(rows), self._sums[1] + len(rows)]
+            self._batch += 1
+            if self._stop():
+                self._save()
+                raise Interrupted("the training was interrupted; its state is saved")
+        return True
+
+    def _order(self, epoch: int) -> npt.NDArray[np.int64]:
+        if self._balance.method == "sampling":
+            return balanced_order(self._rows.targets.argmax(1), seed=self._recipe.seed, epoch=epoch)
+        return epoch_order(len(self._targets), seed=self._recipe.seed, epoch=epoch)
+
+    def _mixed(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Mixup of images or features, or cutmix of images, by the recipe; both seeded by the step."""
+        generator = torch.Generator().manual_seed(torch.initial_seed() % 2**63)
+        images = inputs.dtype == torch.uint8
+        if self._recipe.cutmix and images and (not self._recipe.mixup or self._step % 2):
+            return cutmix(inputs, targets, alpha=self._recipe.cutmix, generator=generator)
+        if self._recipe.mixup:
+            return mixup(inputs, targets, alpha=self._recipe.mixup, generator=generator)
+        return inputs, targets
+
+    def _take_step(self, inputs: Tensor, targets: Tensor) -> float:
+        """One step of the optimizer; where memory runs out, the batch goes through in halves. Gives the mean loss."""
+        factor = rate_factor(self._step, self._steps, self._recipe.warmup)
+        for group, base in zip(self._optimizer.param_groups, self._base_rates, strict=True):
+            group["lr"] = base * factor
+        while True:
+            try:
+                loss = self._gradient(inputs, targets)
+                break
+            except (torch.cuda.OutOfMemoryError, MemoryError) as error:
+                if self._micro == 1:
+                    raise EngineError("a single image does not fit into memory: take a smaller --image-size") from error
+                self._micro = halved(self._micro)
+                self._notes.append(f"memory ran out: batches go through in parts of {self._micro}")
+        if math.isfinite(loss):
+            self._optimizer.step()
+            self._step += 1
+            if self._average:
+                self._average.update(self._learner)
+        return loss
+
+    def _gradient(self, inputs: Tensor, targets: Tensor) -> float:
+        self._optimizer.zero_grad(set_to_none=True)
+        total = 0.0
+        parts = micro_batches(len(inputs), self._micro)
+        for number, part in enumerate(parts):
+            last = number == len(parts) - 1
+            with self._fabric.no_backward_sync(self._model, enabled=not last):
+                batch = lay_out(inputs[part.rows], channels_last=self._recipe.precision.channels_last)
+                loss = self._loss(self._model(batch), targets[part.rows]) * part.share
+                total += float(loss.detach())
+                self._fabric.backward(loss + self._anchor() if last else loss)
+        return total
+
+    def _close_epoch(self, train_loss: float, speed: float, seconds: float) -> None:
+        """Judge the learner, remember it where it is the best so far, and write the epoch's line."""
+        with self._average.applied_to(self._learner) if self._average and self._step else contextlib.nullcontext():
+            judged = self._judge()
+            if self._stopping.best is None or judged.loss < self._stopping.best:
+                self._best = {key: value.detach().clone() for key, value in self._learner.state_dict().items()}
+                self._best_losses = judged.losses
+        noise = 0.0
+        if len(self._reference):
+            noise = NOISE_ERRORS * improvement(self._reference, judged.losses, self._held.groups).standard_error
+        self._stopping = self._stopping.after(self._epoch, judged.loss, noise if math.isfinite(noise) else 0.0)
+        if self._stopping.reference_epoch == self._epoch:
+            self._reference = judged.losses
+        rate = self._optimizer.param_groups[-1]["lr"]
+        row = EpochRow(self._epoch, self._cut, train_loss, judged.loss, judged.score, rate, speed, seconds)
+        self._history.append(row)
+        self._watch(noise)
+        self._tell(row)
+
+    def _watch(self, noise: float) -> None:
+        losses = [EpochLosses(row.epoch, row.train_loss, row.val_loss, noise) for row in self._history[1:]]
+        warning = diverging(losses)
+        if warning and warning not in self._notes:
+            self._notes.append(warning)
+
+    @torch.inference_mode()
+    def _judge(self) -> Judged:
+        """Log-losses of the validation rows at the temperature that suits them, and the governing metric."""
+        self._model.eval()
+        parts = []
+        for batch in self._held.batches():
+            inputs = torch.from_numpy(batch).to(self._fabric.device)
+            parts.append(self._model(lay_out(inputs, channels_last=self._recipe.precision.channels_last)).cpu())
+        logits = torch.cat(parts).double().numpy() + self._offsets
+        if not np.isfinite(logits).all():
+            return Judged(np.full(len(logits), np.inf), math.nan)
+        temperature = fit_temperature(logits, self._held.targets, self._kind)
+        found = probabilities(logits, temperature, self._kind)
+        return Judged(_row_losses(self._kind, self._held.targets, found), self._held.score(found))
+
+    def _save(self) -> None:
+        if self._checkpoints is None or self._fabric.global_rank:
+            return
+        self._checkpoints.save(
+            {
+                "model": self._learner.state_dict(),
+                "optimizer": self._optimizer.state_dict(),
+                "average": self._average.state_dict() if self._average else None,
+                "anchor": self._anchor.state_dict(),
+                "best": self._best,
+                "best_losses": torch.from_numpy(self._best_losses),
+                "reference": torch.from_numpy(self._reference),
+                "stopping": dataclasses.asdict(self._stopping),
+                "history": [dataclasses.asdict(row) for row in self._history],
+                "notes": list(self._notes),
+                "place": [self._epoch, self._batch, self._step, self._micro],
+                "sums": list(self._sums),
+            }
+        )
+
+    def _restore(self) -> None:
+        state = self._checkpoints.load() if self._checkpoints else None
+        if state is None:
+            return
+        self._learner.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        if self._average and state["average"] is not None:
+            self._average.load_state_dict(state["average"])
+        self._anchor.load_state_dict(state["anchor"])
+        self._best, self._best_losses = state["best"], state["best_losses"].numpy()
+        self._reference = state["reference"].numpy()
+        self._stopping = EarlyStopping(**state["stopping"])
+        self._history = [EpochRow(**row) for row in state["history"]]
+        self._notes = list(state["notes"])
+        self._epoch, self._batch, self._step, self._micro = state["place"]
+        self._sums = list(state["sums"])
+
+
+def _groups(learner: Learner, recipe: Recipe) -> list[dict[str, Any]]:
+    """Parameter groups: the stages with falling rates towards the input, and the head with its own."""
+    stages = parameter_groups(
+        learner.suffix.named_stages,
+        rate=recipe.rate,
+        decay_per_stage=recipe.stage_decay,
+        weight_decay=recipe.weight_decay,
+    )
+    decay = 0.0 if recipe.head_anchor else recipe.weight_decay
+    head = parameter_groups(
+        [("head", learner.head)], rate=recipe.rate * recipe.head_factor, decay_per_stage=1.0, weight_decay=decay
+    )
+    return [*stages, *head]
+
+
+def _seed(*parts: int) -> int:
+    """A seed from several numbers."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:7], "big")
+
+
+def _row_losses(kind: Kind, targets: npt.NDArray[Any], found: Floats) -> Floats:
+    return row_log_loss(targets, found) if kind == "softmax" else row_label_log_loss(targets.astype(bool), found)
