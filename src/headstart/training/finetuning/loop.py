@@ -21,9 +21,9 @@ from headstart.backbones.pytorch.groups import parameter_groups
 from headstart.errors import EngineError
 from headstart.evaluation.calibration import fit_temperature, probabilities
 from headstart.evaluation.scores import row_label_log_loss, row_log_loss
-from headstart.training.finetuning.averaging import WeightAverage
+from headstart.training.finetuning.averaging import WeightAverage, interpolate
 from headstart.training.finetuning.checkpoint import Checkpoints
-from headstart.training.finetuning.defaults import NOISE_ERRORS
+from headstart.training.finetuning.defaults import NOISE_ERRORS, WISE_COEFFICIENTS
 from headstart.training.finetuning.imbalance import Balance
 from headstart.training.finetuning.learner import Learner, Weights
 from headstart.training.finetuning.losses import AnchorPenalty, training_loss
@@ -92,6 +92,8 @@ class Trained:
         Of the best epoch.
     best_epoch:
         0 where no epoch was better than the start.
+    coefficient:
+        Where between the start (0) and the best epoch (1) the weights lie (WiSE-FT, Wortsman et al. 2022).
     losses:
         Log-loss of each validation row at the best epoch, at the temperature that suits them.
     history:
@@ -102,6 +104,7 @@ class Trained:
 
     weights: Weights
     best_epoch: int
+    coefficient: float
     losses: Floats
     history: tuple[EpochRow, ...]
     notes: tuple[str, ...]
@@ -189,6 +192,7 @@ class Training:
         self._history: list[EpochRow] = []
         self._notes: list[str] = []
         self._epoch, self._batch, self._step, self._sums = 0, 0, 0, [0.0, 0.0]
+        self._start = {key: value.detach().clone() for key, value in learner.state_dict().items()}
         self._best: dict[str, Tensor] = {}
         self._best_losses = self._reference = np.empty(0)
 
@@ -213,12 +217,23 @@ class Training:
             self._close_epoch(self._sums[0] / self._sums[1], (self._sums[1] - done) / seconds, seconds)
             self._sums = [0.0, 0.0]
             self._save()
-        self._learner.load_state_dict(self._best)
+        coefficient = self._interpolate()
         with torch.no_grad():
             self._learner.head.bias += torch.from_numpy(self._offsets.astype(np.float32))
-        best = self._stopping.best_epoch or 0
-        weights = Weights.of(self._learner)
-        return Trained(weights, best, self._best_losses, tuple(self._history), tuple(self._notes))
+        best, weights = self._stopping.best_epoch or 0, Weights.of(self._learner)
+        return Trained(weights, best, coefficient, self._best_losses, tuple(self._history), tuple(self._notes))
+
+    def _interpolate(self) -> float:
+        """Leave the learner at the best epoch, or half way to it from the start where validation prefers that."""
+        coefficient = 1.0
+        for candidate in WISE_COEFFICIENTS if self._stopping.best_epoch else ():
+            if 0 < candidate < 1:
+                self._learner.load_state_dict(interpolate(self._start, self._best, candidate))
+                judged = self._judge()
+                if judged.loss < float(self._best_losses.mean()):
+                    coefficient, self._best_losses = candidate, judged.losses
+        self._learner.load_state_dict(interpolate(self._start, self._best, coefficient))
+        return coefficient
 
     @property
     def _local_batch(self) -> int:
@@ -349,6 +364,7 @@ class Training:
                 "optimizer": self._optimizer.state_dict(),
                 "average": self._average.state_dict() if self._average else None,
                 "anchor": self._anchor.state_dict(),
+                "start": self._start,
                 "best": self._best,
                 "best_losses": torch.from_numpy(self._best_losses),
                 "reference": torch.from_numpy(self._reference),
@@ -369,7 +385,7 @@ class Training:
         if self._average and state["average"] is not None:
             self._average.load_state_dict(state["average"])
         self._anchor.load_state_dict(state["anchor"])
-        self._best, self._best_losses = state["best"], state["best_losses"].numpy()
+        self._start, self._best, self._best_losses = state["start"], state["best"], state["best_losses"].numpy()
         self._reference = state["reference"].numpy()
         self._stopping = EarlyStopping(**state["stopping"])
         self._history = [EpochRow(**row) for row in state["history"]]
