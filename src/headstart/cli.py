@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import signal
 import sys
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -101,7 +103,9 @@ def fit(
     data: Data,
     out: Out = None,
     backbone: Backbone = DEFAULT_BACKBONE,
-    strategy: Annotated[str, typer.Option(help="auto, prototype, linear_probe or linear_probe_all_stages.")] = "auto",
+    strategy: Annotated[
+        str, typer.Option(help="auto, a probe's name, partial, progressive, full or scratch.")
+    ] = "auto",
     test: Annotated[
         str | None, typer.Option(metavar="FRACTION|SPLIT", help="Hold out this fraction, or test on this split.")
     ] = None,
@@ -115,6 +119,13 @@ def fit(
     ] = Licence.permissive,
     image_size: ImageSize = None,
     channels: Channels = 3,
+    cut: Annotated[int | None, typer.Option(min=0, help="partial: how many stages stay frozen.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Of fine-tuning.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Fine-tuning's learning rate in the highest stage.")] = None,
+    views: Annotated[int | None, typer.Option(min=1, help="Augmented views of an image in use at a time.")] = None,
+    augment: Annotated[str, typer.Option(help="none, light, medium, strong, medical or overhead.")] = "medium",
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Of fine-tuning.")] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Adapt a pretrained backbone to labelled images, measure the result and keep the evidence."""
@@ -132,8 +143,14 @@ def fit(
         licence=licence.value,
         image_size=image_size,
         channels=channels,
+        cut=cut,
+        epochs=epochs,
+        rate=lr,
+        views=views,
+        augment=augment,
+        batch_size=batch_size,
     )
-    _fit(data, out, as_json, wanted)
+    _fit(data, _interrupted(resume) if resume else out, as_json, wanted)
 
 
 @app.command()
@@ -328,19 +345,51 @@ def _fit(source: Any, out: Path | None, as_json: bool, options: Any = None) -> N
         else:
             terminal.show_run(run.folder)
 
-    run_fit(source, options, out=out, progress=_progress(), say=_say, deliver=show)
+    run_fit(source, options, out=out, progress=_progress(), say=_say, deliver=show, stop=_terminated(options))
+
+
+def _terminated(options: Any) -> Callable[[], bool]:
+    """Whether SIGTERM came while a network is trained, which then saves its state; a second one ends it at once."""
+    from headstart.training.strategies import FINE_TUNED
+
+    asked: list[int] = []
+
+    def ask(number: int, frame: object) -> None:
+        asked.append(number)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    if options is not None and options.strategy in FINE_TUNED:
+        signal.signal(signal.SIGTERM, ask)
+    return lambda: bool(asked)
+
+
+def _interrupted(run: Path) -> Path:
+    """The folder of a run that can be taken up again."""
+    from headstart.errors import RunError
+
+    if not (run / "run.json").is_file():
+        raise RunError(f"{run} holds no run to go on with")
+    return run
 
 
 def _measure(names: list[str], as_json: bool) -> None:
     from headstart import records
-    from headstart.errors import OptionError
+    from headstart.errors import HeadstartError, OptionError
     from headstart.features.measuring import measure_named
     from headstart.reporting import backbone_list
 
     if not names:
         raise OptionError("--measure wants the names of backbones, for example: headstart backbones --measure lite0")
-    speeds = [measure_named(name, say=_say) for name in names]
-    typer.echo(records.to_json(speeds), nl=False) if as_json else backbone_list.show_speeds(speeds)
+    speeds = []
+    for name in names:  # what was measured is shown, whatever becomes of the others
+        try:
+            speeds.append(measure_named(name, say=_say))
+        except HeadstartError as error:
+            _say(f"headstart: {error}")
+    if speeds:
+        typer.echo(records.to_json(speeds), nl=False) if as_json else backbone_list.show_speeds(speeds)
+    if len(speeds) < len(names):
+        raise typer.Exit(HeadstartError.exit_code)
 
 
 def _split_or_fraction(text: str | None) -> str | float | None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.metadata
+import importlib.util
 import logging
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -23,9 +25,9 @@ from headstart.backbones.licences import Allowed, check_allowed, require_licence
 from headstart.backbones.offline import go_offline
 from headstart.data import Dataset, Protocol, Source, load, resolve
 from headstart.data.splits import folds
-from headstart.errors import DataError, OptionError
+from headstart.errors import DataError, MissingExtraError, OptionError
 from headstart.evaluation.abstention import fit_abstain
-from headstart.evaluation.metrics import METRICS
+from headstart.evaluation.metrics import METRICS, score
 from headstart.features.compiling import compile_trunk
 from headstart.features.engine import CompiledTrunk, EngineName, Say
 from headstart.features.extract import Extraction, extract, probe_trunk
@@ -41,18 +43,26 @@ from headstart.planning.judging import (
     judge_validation,
     refit_best,
 )
-from headstart.planning.ladder import candidates, climb
+from headstart.planning.ladder import Climbed, candidates, climb
+from headstart.planning.tuning import TunedRung, history_csv, judge_tuned
 from headstart.reporting.predictions import predictions_table
 from headstart.reporting.report import write_report
 from headstart.runs import Progress, Run, SilentProgress, Stopwatch
 from headstart.tasks import TASKS
 from headstart.training.examples import Examples
+from headstart.training.finetuning.presets import find_preset
 from headstart.training.novelty import NoveltyReference, fit_novelty
-from headstart.training.strategies import STRATEGIES, outputs_of
+from headstart.training.strategies import FINE_TUNED, STRATEGIES, outputs_of
+
+if TYPE_CHECKING:
+    from headstart.training.finetuning.rung import Tuned, Wish
 
 # The error rate that the saved abstention rule is fitted for; any other can be asked for at prediction.
 ABSTAIN_ERROR = 0.05
 FOLDS = 5
+# What is held out to test a fine-tuned model where the data has no split and is small.
+HELD_OUT = 0.2
+_FINE_TUNING = ("cut", "epochs", "rate", "views", "batch_size")
 # Up to this many images the fits' matrices are too small to gain from several threads on a laptop's cores.
 SMALL = 5000
 
@@ -88,6 +98,11 @@ class Options:
         Side of the square input, in pixels; by default the one the weights were made for.
     channels:
         Channels of the images: 3 is RGB, 1 grey, other numbers need NumPy arrays or multi-band TIFFs.
+    cut:
+        For ``partial``: the number of stages that stay frozen.
+    epochs, rate, batch_size, views, augment:
+        Of fine-tuning; :mod:`headstart.training.finetuning.defaults` has what counts where they are ``None``. The rate
+        is the highest stage's. ``views`` is how many augmented views of an image are in use at a time.
     """
 
     backbone: str = DEFAULT_BACKBONE
@@ -101,16 +116,41 @@ class Options:
     licence: Allowed = "permissive"
     image_size: int | None = None
     channels: int = 3
+    cut: int | None = None
+    epochs: int | None = None
+    rate: float | None = None
+    views: int | None = None
+    augment: str = "medium"
+    batch_size: int | None = None
 
     def check(self) -> None:
         """Raise :class:`OptionError` for a value that is not known."""
         if self.metric not in METRICS:
             raise OptionError(f"unknown metric {self.metric!r}: choose one of {', '.join(METRICS)}")
-        if self.strategy not in ("auto", *STRATEGIES):
-            raise OptionError(f"unknown strategy {self.strategy!r}: choose auto, {', '.join(STRATEGIES)}")
+        known = ("auto", *STRATEGIES, *FINE_TUNED)
+        if self.strategy not in known:
+            raise OptionError(f"unknown strategy {self.strategy!r}: choose one of {', '.join(known)}")
+        asked = [name for name in _FINE_TUNING if getattr(self, name) is not None]
+        if asked and self.strategy not in FINE_TUNED:
+            raise OptionError(
+                f"{', '.join(asked)} belong to fine-tuning: add --strategy partial, progressive, full or scratch"
+            )
+        find_preset(self.augment)
         if self.engine not in ("auto", "openvino", "torch"):
             raise OptionError(f"unknown engine {self.engine!r}: choose auto, openvino or torch")
         check_allowed(self.licence)
+
+    def wish(self) -> Wish:
+        """The fine-tuning that is asked for; raises :class:`OptionError` for a value out of its range."""
+        from headstart.training.finetuning.recipe import Recipe
+        from headstart.training.finetuning.rung import Wish
+        from headstart.training.finetuning.view_policy import Policy
+
+        policy = None if self.views is None else Policy("rolling", self.views)
+        given = (("epochs", self.epochs), ("rate", self.rate), ("batch_size", self.batch_size), ("policy", policy))
+        chosen: dict[str, Any] = {name: value for name, value in given if value is not None}
+        recipe = dataclasses.replace(Recipe(seed=self.seed), **chosen)
+        return Wish(cast("Any", self.strategy), self.cut, augment=self.augment, recipe=recipe)
 
 
 def fit(
@@ -121,6 +161,7 @@ def fit(
     progress: Progress | None = None,
     say: Say = _LOG.warning,
     deliver: Callable[[Run], None] = lambda run: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Run:
     """Adapt a pretrained backbone to ``source`` and keep the evidence.
 
@@ -139,6 +180,8 @@ def fit(
     deliver:
         Called when everything is written, and before the run counts as finished: what is killed before its result was
         shown can be run again.
+    stop:
+        Asked after each step of a training whether to save its state and end; the same call goes on from there.
 
     Raises
     ------
@@ -158,25 +201,34 @@ def fit(
         with clock.section("features"):
             dataset, table = extract_all(dataset, compiled, progress, say)
         with clock.section("train"), _blas_threads(len(dataset)):
-            dataset, protocol = resolve(dataset, test=options.test, seed=options.seed)
+            dataset, protocol = _protocol(dataset, options)
             examples = examples_of(dataset, table, compiled.trunk.columns, protocol, options.seed)
             strategies = candidates(options.strategy, examples, options.metric)
             climbed = climb(strategies, examples, metric=options.metric, cut=compiled.trunk.stop, seed=options.seed)
-            fitted = refit_best(climbed, examples)
+        given, grouped, record = protocol.selection == "val", dataset.has_groups, climbed.record
+        if options.strategy in FINE_TUNED:
+            with clock.section("fine-tune"):
+                rung = _fine_tune(run, dataset, backbone, examples, climbed, options, progress, say, stop, given=given)
+            compiled, fitted, validation, record = rung.compiled, rung.fitted, rung.validation, rung.record
+            read_by_model, tuned = rung.examples, rung.tuned
+        else:
+            with clock.section("train"), _blas_threads(len(dataset)):
+                fitted = refit_best(climbed, examples)
+                validation = judge_validation(climbed, examples, grouped=grouped, given=given)
+            read_by_model, tuned = examples, None
         with clock.section("evaluate"), _blas_threads(len(dataset)):
-            grouped = dataset.has_groups
-            novelty = fit_novelty(examples.features(TOP), examples.encoded, groups=examples.groups, seed=options.seed)
-            validation = judge_validation(climbed, examples, grouped=grouped, given=protocol.selection == "val")
+            top = read_by_model.features(TOP)
+            novelty = fit_novelty(top, examples.encoded, groups=examples.groups, seed=options.seed)
             if protocol.test == "nested":
                 tested = judge_nested(strategies, examples, metric=options.metric, seed=options.seed, grouped=grouped)
             else:
-                tested = _meet_test(dataset, examples, fitted, grouped=grouped)
-            model = _model(compiled, dataset, fitted, novelty, validation, options)
+                tested = _meet_test(dataset, read_by_model, fitted, frozen=examples, grouped=grouped)
+            model = _model(backbone, compiled, dataset, fitted, novelty, validation, options, tuned)
             metrics = _metrics(model.record, dataset, validation, tested, protocol, options)
         with clock.section("save"):
             write_model(run.path("model"), model)
             run.write("audit.json", audit_of(dataset, protocol))
-            run.write("ladder.json", climbed.record)
+            run.write("ladder.json", record)
             run.write("predictions.parquet", predictions_table(dataset, (validation, tested)))
             run.write("metrics.json", {**metrics, "seconds": clock.seconds(), "seed": options.seed})
         write_report(run.folder, dataset.read_image)
@@ -195,11 +247,70 @@ def _licensed_backbone(options: Options, say: Say) -> Backbone:
     return backbone
 
 
-def _meet_test(dataset: Dataset, examples: Examples, fitted: Fitted, *, grouped: bool) -> Judged:
+def _protocol(dataset: Dataset, options: Options) -> tuple[Dataset, Protocol]:
+    """Which rows test: fine-tuning can't be repeated for a nested estimate, so then some are held out."""
+    found, protocol = resolve(dataset, test=options.test, seed=options.seed)
+    if options.strategy in FINE_TUNED and protocol.test == "nested":
+        return resolve(dataset, test=HELD_OUT, seed=options.seed)
+    return found, protocol
+
+
+def _fine_tune(
+    run: Run,
+    dataset: Dataset,
+    backbone: Backbone,
+    examples: Examples,
+    climbed: Climbed,
+    options: Options,
+    progress: Progress,
+    say: Say,
+    stop: Callable[[], bool],
+    *,
+    given: bool,
+) -> TunedRung:
+    """Train above the cut, and take the features of all images through the tuned backbone."""
+    if importlib.util.find_spec("lightning") is None:
+        raise MissingExtraError(f"--strategy {options.strategy}", "train")
+    from headstart.training.finetuning.rung import Ground, contact_sheet_of, fine_tune
+    from headstart.training.finetuning.views import TrainingImages
+
+    started = time.perf_counter()
+    development = dataset.select(examples.places)
+    images = TrainingImages(development.read, development.files, development.hashes)
+    task, metric = examples.task, options.metric
+
+    def value(targets: Any, found: Any) -> float:
+        return score(metric, task.name, targets, found, None)
+
+    ground = Ground(backbone, images, examples, metric, value, options.engine, progress, say, run.folder, stop)
+    wish = options.wish()
+    tuned = fine_tune(ground, wish, tell=lambda row: say(row.line()))
+    for note in tuned.notes:
+        say(note)
+    run.write("history.csv", history_csv(tuned.history))
+    run.write("augmentations.png", contact_sheet_of(ground, wish, tuned))
+    compiled = compile_trunk(probe_trunk(backbone.tuned(tuned.weights.tensors)), engine=options.engine, say=say)
+    _, table = extract_all(dataset, compiled, progress, say)
+    return judge_tuned(
+        tuned,
+        FINE_TUNED[options.strategy],
+        climbed,
+        examples,
+        compiled,
+        table,
+        metric=metric,
+        seed=options.seed,
+        grouped=dataset.has_groups,
+        given=given,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _meet_test(dataset: Dataset, examples: Examples, fitted: Fitted, *, frozen: Examples, grouped: bool) -> Judged:
     """The one place where the rows of the test split are looked up, once everything has been chosen."""
     places = np.flatnonzero(dataset.splits == "test")
     test = dataset.select(places)
-    return judge_test(fitted, examples, places, test.targets, test.groups if grouped else None)
+    return judge_test(fitted, examples, places, test.targets, test.groups if grouped else None, frozen=frozen)
 
 
 def _blas_threads(rows: int) -> AbstractContextManager[object]:
@@ -257,15 +368,17 @@ def examples_of(
 
 
 def _model(
+    backbone: Backbone,
     compiled: CompiledTrunk,
     dataset: Dataset,
     fitted: Fitted,
     novelty: NoveltyReference,
     validation: Judged,
     options: Options,
+    tuned: Tuned | None,
 ) -> SavedModel:
-    """Everything that goes into the artifact."""
-    task, backbone = TASKS[dataset.task], compiled.trunk.backbone
+    """Everything that goes into the artifact; ``backbone`` is as pretrained."""
+    task = TASKS[dataset.task]
     confidence = task.confidence(validation.probabilities, fitted.thresholds)
     correct = task.correct(validation.targets, validation.probabilities, fitted.thresholds)
     record = ModelRecord(
@@ -279,7 +392,7 @@ def _model(
         licence=backbone.licence,
         preprocessing=backbone.preprocessing,
         stages=len(backbone.stages),
-        cut=compiled.trunk.stop,
+        cut=compiled.trunk.stop if tuned is None else tuned.cut,
         outputs=outputs_of(fitted.strategy, compiled.trunk.columns),
         classes=dataset.classes,
         temperature=fitted.temperature,
@@ -293,7 +406,8 @@ def _model(
         seed=options.seed,
     )
     fitted_on = image_marks(dataset.development().hashes)
-    return SavedModel(record, fitted.head, novelty, Evidence(confidence, correct, fitted_on))
+    evidence = Evidence(confidence, correct, fitted_on)
+    return SavedModel(record, fitted.head, novelty, evidence, {} if tuned is None else tuned.weights.tensors)
 
 
 def _metrics(

@@ -74,7 +74,10 @@ def _whole_way(dataset: Dataset, table: FeatureTable, columns: dict[str, slice])
     validation = judge_validation(climbed, examples, grouped=False, given=protocol.selection == "val")
     places = np.flatnonzero(dataset.splits == "test")
     return Outcome(
-        examples, fitted, validation, judge_test(fitted, examples, places, dataset.targets[places], groups=None)
+        examples,
+        fitted,
+        validation,
+        judge_test(fitted, examples, places, dataset.targets[places], groups=None, frozen=examples),
     )
 
 

@@ -18,7 +18,7 @@ from headstart.data import Dataset, load
 from headstart.data.listing import list_images
 from headstart.data.rows import first_few
 from headstart.data.trees import read_image_file
-from headstart.errors import ArtifactError, DataError, ImageError, OptionError
+from headstart.errors import ArtifactError, BackboneError, DataError, ImageError, OptionError
 from headstart.evaluation.abstention import fit_abstain
 from headstart.evaluation.calibration import probabilities as to_probabilities
 from headstart.evaluation.metrics import evaluate
@@ -256,6 +256,11 @@ def open_model(path: str | Path, *, engine: EngineName = "auto", say: Say = _LOG
         )
     if backbone.preprocessing != record.preprocessing:
         raise ArtifactError(f"{folder}: {record.backbone} wants another preprocessing here than when it was fitted")
+    if saved.tuned:
+        try:
+            backbone = backbone.tuned(saved.tuned)
+        except BackboneError as error:
+            raise ArtifactError(f"{folder}: its fine-tuned weights don't fit: {error}") from error
     return Model(saved, compile_trunk(probe_trunk(backbone), engine=engine, say=say))
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from headstart.training.novelty import NoveltyReference
 FORMAT = 1
 _HASH_BYTES = 16
 _TENSORS, _RECORD = "model.safetensors", "model.json"
+_TUNED = "backbone."
 
 
 @dataclass(frozen=True)
@@ -102,12 +103,17 @@ def image_marks(hashes: Sequence[str]) -> npt.NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class SavedModel:
-    """A model in memory: its record, its linear head, its novelty reference and its evidence."""
+    """A model in memory: its record, its linear head, its novelty reference and its evidence.
+
+    ``tuned`` holds the weights of the backbone that fine-tuning changed, by the network's own names; it is empty where
+    the whole backbone stayed frozen.
+    """
 
     record: ModelRecord
     head: LinearModel
     novelty: NoveltyReference
     evidence: Evidence
+    tuned: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
 
 
 def write_model(folder: Path, model: SavedModel) -> ModelRecord:
@@ -130,6 +136,7 @@ def write_model(folder: Path, model: SavedModel) -> ModelRecord:
             "evidence.confidence": np.ascontiguousarray(model.evidence.confidence),
             "evidence.correct": np.ascontiguousarray(model.evidence.correct),
             "evidence.fitted_on": np.ascontiguousarray(model.evidence.fitted_on),
+            **{f"{_TUNED}{name}": np.ascontiguousarray(values) for name, values in model.tuned.items()},
         },
         {"format": str(FORMAT)},
     )
@@ -162,7 +169,8 @@ def read_model(folder: Path) -> SavedModel:
         raise ArtifactError(f"{folder}: the tensor {error} is missing; save the model again") from error
     if head.weights.shape[1:] != (len(record.classes),) or head.bias.shape != (len(record.classes),):
         raise ArtifactError(f"{folder}: the head has not one column a class; save the model again")
-    return SavedModel(record, head, novelty, evidence)
+    tuned = {name.removeprefix(_TUNED): values for name, values in tensors.items() if name.startswith(_TUNED)}
+    return SavedModel(record, head, novelty, evidence, tuned)
 
 
 def _sealed(record: ModelRecord) -> str:

@@ -69,7 +69,7 @@ class Backbone(ABC):
     licence:
         SPDX name of the weights' licence, or ``"unknown"``.
     weights_sha256:
-        SHA-256 of the weights as loaded, 64 hexadecimal digits.
+        SHA-256 of the weights as loaded and of what they are loaded into, 64 hexadecimal digits.
     preprocessing:
         How an image must be brought to the network.
     stages:

@@ -36,7 +36,7 @@ _PROVIDERS = {
     "torchvision": _Provider("from_torchvision", ("torch", "torchvision"), "train"),
     "open_clip": _Provider("from_open_clip", ("torch", "open_clip"), "open-clip"),
     "transformers": _Provider("from_transformers", ("torch", "transformers"), "transformers"),
-    "file": _Provider("folders", ("torch", "timm"), "train"),
+    "file": _Provider("folders", ("torch",), "train"),
 }
 
 

@@ -90,8 +90,13 @@ def entries() -> tuple[Entry, ...]:
 
 
 def listed_licence(name: str) -> str | None:
-    """The licence that the catalogue has for a backbone of this name; ``None`` for a name that it doesn't list."""
-    return next((entry.licence for entry in entries() if entry.name == name), None)
+    """The licence that the catalogue has for a backbone of this name; ``None`` for a name that it doesn't list.
+
+    An architecture without the tag of its weights has the licence that all of its weights share, if they do.
+    """
+    named = {entry.licence for entry in entries() if entry.name == name}
+    found = named or {entry.licence for entry in entries() if entry.name.startswith(f"{name}.")}
+    return found.pop() if len(found) == 1 else None
 
 
 def select(
@@ -193,8 +198,8 @@ def _families(wanted: str, found: Sequence[Entry]) -> frozenset[str]:
     matching = frozenset(name for name in known if versions.fullmatch(name))
     if matching:
         return matching
-    near = difflib.get_close_matches(wanted.lower(), known, n=3, cutoff=0.5)
-    near += [name for name in known if name.startswith(wanted.lower()) and name not in near][:3]
+    near = [name for name in known if wanted and wanted.lower() in name][:3]
+    near = near or difflib.get_close_matches(wanted.lower(), known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
     raise OptionError(f"unknown family {wanted!r}: {hint}")
 

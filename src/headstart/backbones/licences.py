@@ -35,7 +35,7 @@ _SPELLING = {name.lower(): name for name in (*PERMISSIVE, *_OTHER_SPDX)} | {
     "apache2.0": "Apache-2.0",
     "bsd": "BSD-3-Clause",
 }
-_LONGEST = 80  # a name goes into records, reports and terminals; whoever published the weights wrote it
+_LONGEST = 80
 _NO_NAME = {"", "none", "other", "unknown"}
 
 # Licences whose own text limits use to research or excludes commercial use, and whose name doesn't say so.
@@ -49,9 +49,13 @@ _RESEARCH_ONLY = frozenset(
 _SAYS_NON_COMMERCIAL = re.compile(r"non-?commercial|(^|-)nc(-|$)|research-only")
 
 
-def normalise(licence: str | None) -> str:
-    """The SPDX identifier of a hub's or timm's licence id; an id without one as it is, and ``unknown`` for none."""
-    name = "".join(letter for letter in " ".join((licence or "").split()) if letter.isprintable())[:_LONGEST]
+def normalise(licence: object) -> str:
+    """The SPDX identifier of a hub's or timm's licence id; an id without one as it is, and ``unknown`` for none.
+
+    Whoever published the weights wrote it: only the first 80 printable letters of a text are taken.
+    """
+    text = " ".join(licence.split()) if isinstance(licence, str) else ""
+    name = "".join(letter for letter in text if letter.isprintable())[:_LONGEST]
     if name.lower() in _NO_NAME:
         return UNKNOWN
     return _SPELLING.get(name.lower(), name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections import defaultdict
 from collections.abc import Iterable
+from pathlib import Path
 
 from headstart.backbones.entries import entries
 
@@ -26,8 +27,10 @@ def did_you_mean(name: str) -> str:
     """The nearest names as a question; empty where the name is known or resembles none.
 
     The last part of the names is compared, in any case, so that a missing or wrong provider does no harm; of equals
-    those of the provider that was named come first.
+    those of the provider that was named come first. A folder is taken for one that ``file/`` was left out of.
     """
+    if name and Path(name).is_dir():
+        return f"did you mean file/{name}?"
     provider, _, wanted = name.lower().partition("/")
     wanted = (wanted or provider).rpartition("/")[2]
     spelt: defaultdict[str, list[str]] = defaultdict(list)

@@ -18,6 +18,7 @@ from headstart.backbones.catalogue import find_backbone, untrained_backbone
 from headstart.backbones.offline import go_offline
 from headstart.errors import EngineError, MissingExtraError, OfflineError
 from headstart.features.engine import CompiledTrunk, Say, cpu_count
+from headstart.features.extract import probe_trunk
 from headstart.features.openvino_engine import OpenVinoTrunk
 from headstart.features.parity import photographs
 
@@ -61,7 +62,9 @@ class Speed:
 
 
 def measure(backbone: Backbone, *, rounds: int = 3, seconds: float = 2.0, say: Say = print) -> Speed:
-    """Time a backbone's trunk in both engines, in turns, so that both see the same machine.
+    """Time a backbone in both engines, in turns, so that both see the same machine.
+
+    What runs is what ``fit`` runs: the whole trunk, with the pooled features of every stage.
 
     Parameters
     ----------
@@ -76,7 +79,7 @@ def measure(backbone: Backbone, *, rounds: int = 3, seconds: float = 2.0, say: S
         raise MissingExtraError("measuring a backbone against PyTorch", "train")
     from headstart.features.torch_engine import TorchTrunk
 
-    trunk = backbone.trunk(len(backbone.stages))
+    trunk = probe_trunk(backbone)
     eager = TorchTrunk(trunk, device="cpu")
     with tempfile.TemporaryDirectory() as cache:
         started, compiled, problem = time.perf_counter(), None, None

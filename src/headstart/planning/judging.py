@@ -109,9 +109,18 @@ def judge_validation(climbed: Climbed, examples: Examples, *, grouped: bool, giv
 
 
 def judge_test(
-    fitted: Fitted, examples: Examples, places: Ints, targets: npt.NDArray[np.generic], groups: Ints | None
+    fitted: Fitted,
+    examples: Examples,
+    places: Ints,
+    targets: npt.NDArray[np.generic],
+    groups: Ints | None,
+    *,
+    frozen: Examples,
 ) -> Judged:
-    """The test rows, met here for the first time, and the baselines fitted on the development rows."""
+    """The test rows, met here for the first time, and the baselines fitted on the development rows.
+
+    ``examples`` has the features that the model reads, ``frozen`` those of the backbone as pretrained, for baselines.
+    """
     return Judged(
         "test",
         places,
@@ -120,7 +129,7 @@ def judge_test(
         fitted.predict(examples, places),
         fitted.thresholds,
         "held_out_rows",
-        _baselines(examples, places),
+        _baselines(frozen, places),
     )
 
 

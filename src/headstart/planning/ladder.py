@@ -16,7 +16,7 @@ from headstart.evaluation.scores import row_label_log_loss, row_log_loss
 from headstart.training.calibrate import Calibration, Floats, calibrate
 from headstart.training.examples import Examples
 from headstart.training.probe import balanced_weights
-from headstart.training.strategies import STRATEGIES, Learned, Strategy, learn
+from headstart.training.strategies import FINE_TUNED, STRATEGIES, Learned, Strategy, learn
 
 # Metrics that count every class alike, however rare. A model that serves them has the worse log-loss over all rows, so
 # under them a row's loss weighs as much as its class is rare.
@@ -73,6 +73,8 @@ def candidates(strategy: str, examples: Examples, metric: str) -> list[Strategy]
     Where the metric counts every class alike and the classes are not equally frequent, each logistic strategy
     also races with balanced class weights.
     """
+    if strategy in FINE_TUNED:
+        strategy = "linear_probe"  # what it starts from, and is compared with
     named = list(STRATEGIES.values()) if strategy == "auto" else [STRATEGIES[strategy]]
     counts = examples.encoded.sum(0)
     if not _counts_classes_alike(examples, metric) or counts.max() == counts.min():

@@ -27,14 +27,15 @@ class Strategy:
     features:
         ``top`` reads the pooled embedding, ``all`` the pooled features of every stage (Head2Toe, Evci et al. 2022).
     method:
-        ``logistic`` regression, or ``prototype``, the nearest class mean (Snell et al. 2017).
+        ``logistic`` regression; ``prototype``, the nearest class mean (Snell et al. 2017); or ``fine_tuning``, which
+        trains stages of the backbone as well and lies in a package of its own.
     weighting:
         ``balanced`` gives every class the same total weight.
     """
 
     name: str
     features: Literal["top", "all"]
-    method: Literal["logistic", "prototype"]
+    method: Literal["logistic", "prototype", "fine_tuning"]
     weighting: Literal["none", "balanced"] = "none"
 
     @property
@@ -51,6 +52,9 @@ STRATEGIES = {
         Strategy("linear_probe_all_stages", "all", "logistic"),
     )
 }
+
+
+FINE_TUNED = {name: Strategy(name, "top", "fine_tuning") for name in ("partial", "progressive", "full", "scratch")}
 
 
 @dataclass(frozen=True)

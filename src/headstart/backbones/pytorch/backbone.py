@@ -32,7 +32,7 @@ class TorchBackbone(Backbone):
         self.name = loaded.name
         self.licence = loaded.licence
         self.preprocessing = loaded.preprocessing
-        self.weights_sha256 = state_sha256(loaded.network.state_dict())
+        self.weights_sha256 = state_sha256(loaded.network.state_dict(), loaded.definition)
         self._network = StagedNetwork(loaded)
         self.stages = self._network.stages
         self.whole_because = self._network.whole_because

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,6 +45,11 @@ class _Tower:
         """Side of the input that the weights were made for."""
         side = self.vision.get("image_size", CLIPVisionCfg.image_size)
         return int(side[0] if isinstance(side, list | tuple) else side)
+
+    @property
+    def definition(self) -> str:
+        """What shapes the computation: the same for a name and for a folder with its weights."""
+        return json.dumps(["open_clip", self.width, dict(sorted(self.vision.items())), self.quick_gelu])
 
     @property
     def is_timm(self) -> bool:
@@ -149,7 +155,7 @@ def _loaded(
         except REFUSALS as error:
             raise cannot_be_resampled(name, preprocessing.size, tower.native) from error
         check_size(name, network, preprocessing.size, tower.native, patch_side(network), tower.build)
-    return LoadedNetwork(name, network, (), preprocessing, licence)
+    return LoadedNetwork(name, network, (), preprocessing, licence, tower.definition)
 
 
 def _of_images(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,6 +45,12 @@ class _Recipe:
     architecture: str
     native: int
     arguments: Mapping[str, Any]
+
+    @property
+    def definition(self) -> str:
+        """What shapes the computation: the same for a name and for a folder with its weights."""
+        shaping = {key: value for key, value in sorted(self.arguments.items()) if key != "num_classes"}
+        return json.dumps(["timm", self.architecture.partition(".")[0], shaping])
 
     def build(self, side: int, **more: Any) -> nn.Module:
         """The network, for inputs of ``side`` pixels where that shapes it."""
@@ -203,9 +210,7 @@ def _loaded(
     if preprocessing.size != recipe.native:
         check_size(name, network, preprocessing.size, recipe.native, patch_side(network), recipe.build)
     classifiers = tuple(path for path in _heads(network) if not isinstance(network.get_submodule(path), nn.Identity))
-    return LoadedNetwork(
-        name, network, classifiers, preprocessing, normalise(licence if isinstance(licence, str) else None)
-    )
+    return LoadedNetwork(name, network, classifiers, preprocessing, normalise(licence), recipe.definition)
 
 
 def _heads(network: nn.Module) -> tuple[str, ...]:

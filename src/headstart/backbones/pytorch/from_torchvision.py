@@ -162,11 +162,8 @@ def _from_folder(folder: Path, size: int | None, *, name: str, architecture: str
         raise BackboneError(f"{path}: num_classes must be a number, and there are no model_args for torchvision")
     preprocessing = _declared(path, declaration, size)
     recipe = _Recipe(str(named), max(classes, 1), _declared(path, declaration, None).size)
-    licence = declaration.get("license")
-    state = read_state(folder)
-    return _loaded(
-        name, recipe, preprocessing, state, str(folder), normalise(licence if isinstance(licence, str) else None)
-    )
+    licence = normalise(declaration.get("license"))
+    return _loaded(name, recipe, preprocessing, read_state(folder), str(folder), licence)
 
 
 def _loaded(
@@ -187,7 +184,7 @@ def _loaded(
     if preprocessing.size != recipe.native:
         network = _resized(name, network, preprocessing.size, recipe)
         check_size(name, network, preprocessing.size, recipe.native, patch_side(network), recipe.build)
-    return LoadedNetwork(name, network, (classifier,), preprocessing, licence)
+    return LoadedNetwork(name, network, (classifier,), preprocessing, licence, f"torchvision {recipe.architecture}")
 
 
 def _resized(name: str, network: nn.Module, size: int, recipe: _Recipe) -> nn.Module:

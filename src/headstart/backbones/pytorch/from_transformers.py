@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ _TEXT_BESIDE = {"clip": "vision_model.", "siglip": "vision_model.", "siglip2": "
 _WITHOUT_POOLER = ("vit", "deit")
 _RANDOM = ("vit_mae", "videomae")
 _IGNORED = ("mask_token", "position_ids", "num_batches_tracked")
+_NOT_SHAPING = ("_name_or_path", "architectures", "dtype", "id2label", "label2id", "torch_dtype", "transformers_version")
 _POSITIONS = ("position_embeddings", "position_embedding.weight")
 _FILES = ("config.json", "preprocessor_config.json", "processor_config.json", "README.md")
 _SAFE = ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
@@ -58,6 +60,12 @@ class _Recipe:
         """Side of the patches that must fill the image, 1 where there are none or the border is padded."""
         fills = hasattr(self.config, "num_attention_heads") and not hasattr(self.config, "window_size")
         return int(getattr(self.config, "patch_size", 1)) if fills else 1
+
+    @property
+    def definition(self) -> str:
+        """What shapes the computation: what the configuration sets to another value than its class does."""
+        shaping = {key: value for key, value in self.config.to_diff_dict().items() if key not in _NOT_SHAPING}
+        return json.dumps(["transformers", self.kind, shaping], sort_keys=True, default=str)
 
     def at(self, side: int) -> Any:
         """The configuration for inputs of ``side`` pixels."""
@@ -143,7 +151,7 @@ def _from_folder(folder: Path, size: int | None, *, name: str) -> LoadedNetwork:
         raise cannot_be_resampled(name, preprocessing.size, recipe.native) from error
     if preprocessing.size != own:
         check_size(name, network, preprocessing.size, own, recipe.patch, recipe.build)
-    return LoadedNetwork(name, network, (), preprocessing, card_licence(folder))
+    return LoadedNetwork(name, network, (), preprocessing, card_licence(folder), recipe.definition)
 
 
 def _filled(recipe: _Recipe, state: dict[str, Tensor]) -> nn.Module:

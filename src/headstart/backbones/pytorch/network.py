@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from timm.layers import Conv2dSame
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -41,6 +40,9 @@ class LoadedNetwork:
         What the weights expect, with the wanted size and channels.
     licence:
         SPDX name, else the publisher's word for it, else ``"unknown"``.
+    definition:
+        What the provider was told to build, in words that don't depend on its version: equal weights in networks that
+        pad, scale or activate in another way are other backbones.
     """
 
     name: str
@@ -48,6 +50,7 @@ class LoadedNetwork:
     classifiers: tuple[str, ...]
     preprocessing: Preprocessing
     licence: str
+    definition: str = ""
 
 
 class StagedNetwork:
@@ -158,9 +161,9 @@ def pool_positions(value: Tensor, layout: Layout) -> Tensor:
     return value
 
 
-def state_sha256(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes, so that equal weights have equal hashes in any container."""
-    digest = hashlib.sha256()
+def state_sha256(state: Mapping[str, Tensor], definition: str = "") -> str:
+    """SHA-256 over a network's definition and its tensors' names, dtypes, shapes and bytes, whatever container."""
+    digest = hashlib.sha256(definition.encode())
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
         digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
@@ -223,8 +226,7 @@ def _widen(network: nn.Module, channels: int, name: str) -> None:
     channels are all equal gives what its RGB copy gives.
     """
     first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
-    plain = first is not None and type(first).forward in (nn.Conv2d.forward, Conv2dSame.forward)
-    if first is None or not plain or first.in_channels != 3:
+    if first is None or first.in_channels != 3 or not _adds_up(first):
         raise BackboneError(
             f"{name} can't take {channels} channels: its first layer is not a plain convolution of three channels"
         )
@@ -232,6 +234,20 @@ def _widen(network: nn.Module, channels: int, name: str) -> None:
     shares = torch.tensor([1 / kernels.count(kernel) for kernel in kernels]).view(1, -1, 1, 1)
     first.weight = nn.Parameter(first.weight.detach()[:, kernels] * shares, requires_grad=False)
     first.in_channels = channels
+    for module in network.modules():  # transformers' models compare images with this
+        if getattr(module, "num_channels", None) == 3:
+            module.num_channels = channels  # type: ignore[assignment]
+
+
+@torch.inference_mode()
+def _adds_up(convolution: nn.Conv2d) -> bool:
+    """Whether halved kernels give half the output: not so where weights are normalised before they are used."""
+    halved, silent = copy.deepcopy(convolution), copy.deepcopy(convolution)
+    halved.weight /= 2
+    silent.weight *= 0
+    example = torch.ones(1, convolution.in_channels, *(2 * side for side in convolution.kernel_size))
+    bias = silent(example)
+    return torch.allclose(convolution(example) - bias, 2 * (halved(example) - bias), rtol=1e-4, atol=1e-6)
 
 
 def _takes(network: nn.Module, channels: int) -> bool:

@@ -7,8 +7,9 @@ from typing import Final
 # ---- learning rates (AdamW) --------------------------------------------------------------------------------------
 
 # The rate of the stage below the head, and of a head that starts at the probe's optimum. Recipes for fine-tuning with
-# AdamW lie between 5e-5 (ConvNeXt, Liu et al. 2022, batches of 512) and 1e-3 (fastai's fine_tune, batches of 64).
-STAGE_RATE: Final = 3e-4
+# AdamW lie between 5e-5 (ConvNeXt, Liu et al. 2022, batches of 512) and 1e-3 (fastai's fine_tune, batches of 64); with
+# a hundred steps instead of ten thousand the upper end is what moves the weights far enough.
+STAGE_RATE: Final = 1e-3
 # Each stage's rate over that of the stage above it. Layer-wise decay of 0.65 to 0.9 a block is usual (BEiT, Bao et al.
 # 2022; MAE, He et al. 2022; ConvNeXt); over nine stages 0.75 leaves the stem a tenth, fastai's ratio of first to last
 # group lies between that and a hundredth.

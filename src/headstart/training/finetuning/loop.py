@@ -81,6 +81,14 @@ class EpochRow:
     images_per_second: float
     seconds: float
 
+    def line(self) -> str:
+        """The same for a person who watches."""
+        judged = f"validation loss {self.val_loss:.4f}, score {self.val_score:.4f}"
+        if not self.epoch:
+            return f"cut {self.cut}, start: {judged}"
+        trained = f"train loss {self.train_loss:.4f}, {self.images_per_second:.0f} images/s, {self.seconds:.1f} s"
+        return f"cut {self.cut}, epoch {self.epoch}: {judged}; {trained}, rate {self.rate:.2g}"
+
 
 @dataclass(frozen=True, eq=False)
 class Trained:

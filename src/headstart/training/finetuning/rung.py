@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+import hashlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,13 +19,14 @@ from headstart.data.splits import folds
 from headstart.errors import OptionError
 from headstart.features.compiling import compile_trunk
 from headstart.features.engine import CompiledTrunk, EngineName, Say
-from headstart.features.extract import CLEAN, View, extract
+from headstart.features.extract import View, extract
 from headstart.features.store import Store
 from headstart.imaging import load_view
 from headstart.runs.progress import Progress
 from headstart.training.examples import Examples, Ints
 from headstart.training.finetuning.augmentation import Augmenter
 from headstart.training.finetuning.checkpoint import Checkpoints
+from headstart.training.finetuning.contact_sheet import contact_sheet
 from headstart.training.finetuning.imbalance import choose_balance
 from headstart.training.finetuning.learner import Learner, Weights, load_tensors, random_head, start_from_scratch
 from headstart.training.finetuning.loop import EpochRow, HeldOut, Rows, Trained, Training
@@ -32,7 +34,7 @@ from headstart.training.finetuning.losses import training_loss
 from headstart.training.finetuning.precision import PrecisionChoice, choose_precision
 from headstart.training.finetuning.recipe import Recipe
 from headstart.training.finetuning.transform_check import check_transforms, held_out_models
-from headstart.training.finetuning.views import CachedViews, OnlineViews, TrainingImages
+from headstart.training.finetuning.views import CachedViews, OnlineViews, TrainingImages, Views
 from headstart.training.finetuning.watch import improvement
 from headstart.training.linear import LinearModel
 from headstart.training.probe import choose, fit
@@ -42,6 +44,7 @@ TOP = ("features",)
 # Progressive unfreezing gives up after so many cuts in a row without a gain beyond noise.
 _FRUITLESS = 2
 _JUDGED_AT_ONCE = 64
+_SHOWN = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +87,7 @@ class Wish:
 
     strategy: Strategy
     cut: int | None = None
-    augment: str = "light"
+    augment: str = "medium"
     head: Literal["probe", "random"] = "probe"
     recipe: Recipe = dataclasses.field(default_factory=Recipe)
     precision: PrecisionChoice | None = None
@@ -109,7 +112,7 @@ class Tuned:
     losses: npt.NDArray[np.float64]
     history: tuple[EpochRow, ...]
     precision: PrecisionChoice
-    left_out: tuple[str, ...]
+    without: frozenset[str]
     notes: tuple[str, ...]
 
 
@@ -127,12 +130,20 @@ def fine_tune(ground: Ground, wish: Wish, *, tell: Callable[[EpochRow], None] = 
     if wish.recipe.batch_size > rows:
         raise OptionError(f"a batch of {wish.recipe.batch_size} is more than the {rows} training images: take fewer")
     head = _head(ground, wish)
-    augmenter, left_out = _augmenter(ground, wish)
-    for sentence in left_out:
-        ground.say(sentence)
+    without, sentences = _harmful_transforms(ground, wish)
+    augmenter = Augmenter(wish.augment, ground.backbone.preprocessing, seed=wish.recipe.seed, without=without)
     session = _Session(ground, wish, augmenter, tell)
     tuned = session.progress_down(head) if wish.strategy == "progressive" else session.train(cut, head, {})
-    return dataclasses.replace(tuned, left_out=tuple(left_out), notes=(*left_out, *tuned.notes))
+    return dataclasses.replace(tuned, without=without, notes=(*sentences, *tuned.notes))
+
+
+def contact_sheet_of(ground: Ground, wish: Wish, tuned: Tuned) -> bytes:
+    """``augmentations.png``: some training images, each with views as the training saw them."""
+    preprocessing, seed = ground.backbone.preprocessing, wish.recipe.seed
+    augmenter = Augmenter(wish.augment, preprocessing, seed=seed, without=tuned.without)
+    train = ground.fold[0]
+    chosen = train[np.unique(np.linspace(0, len(train) - 1, _SHOWN).astype(int))]
+    return contact_sheet([(ground.images.read(i), ground.images.names[i]) for i in chosen.tolist()], augmenter)
 
 
 class _Session:
@@ -210,7 +221,7 @@ class _Session:
     def _compile(self, cut: int) -> CompiledTrunk:
         return compile_trunk(self._ground.backbone.trunk(cut), engine=self._ground.engine, say=self._ground.say)
 
-    def _views(self, images: TrainingImages, compiled: CompiledTrunk | None) -> CachedViews | OnlineViews:
+    def _views(self, images: TrainingImages, compiled: CompiledTrunk | None) -> Views:
         if compiled is None:
             return OnlineViews(images, self._augmenter)
         policy = self._wish.recipe.policy
@@ -223,8 +234,8 @@ class _Session:
         if compiled is None:
             preprocessing = self._ground.backbone.preprocessing
             for start in range(0, len(rows), _JUDGED_AT_ONCE):
-                part = range(start, min(start + _JUDGED_AT_ONCE, len(rows)))
-                yield np.stack([load_view(images.read(i), preprocessing, images.names[i]) for i in part])
+                some = range(start, min(start + _JUDGED_AT_ONCE, len(rows)))
+                yield np.stack([load_view(images.read(i), preprocessing, images.names[i]) for i in some])
             return
         with Store.default(self._ground.say) as store:
             table = extract(images.read, images.names, images.hashes, compiled, store, self._ground.progress).table
@@ -234,7 +245,7 @@ class _Session:
                 yield table.rows(part, None, np.float32).reshape(-1, *shape)
 
     def _choose_precision(
-        self, learner: Learner, views: CachedViews | OnlineViews, targets: npt.NDArray[np.float64], recipe: Recipe
+        self, learner: Learner, views: Views, targets: npt.NDArray[np.float64], recipe: Recipe
     ) -> PrecisionChoice:
         rows = np.arange(min(recipe.batch_size, len(targets)))
         views.start_epoch(0, rows, len(rows))
@@ -268,7 +279,9 @@ def _cut(wish: Wish, stages: int) -> int:
         return 0
     cut = wish.cut if wish.cut is not None else max(1, round(stages * 2 / 3))
     if not 0 <= cut < stages:
-        raise OptionError(f"this backbone has {stages} stages: it can be trained above cut 0 to {stages - 1}, not {cut}")
+        raise OptionError(
+            f"this backbone has {stages} stages: it can be trained above cut 0 to {stages - 1}, not {cut}"
+        )
     return cut
 
 
@@ -285,14 +298,14 @@ def _head(ground: Ground, wish: Wish) -> LinearModel:
     return fit(features, encoded, penalty, kind=kind)
 
 
-def _augmenter(ground: Ground, wish: Wish) -> tuple[Augmenter, list[str]]:
-    """The augmentation, without transforms under which the probe recognises clearly less."""
+def _harmful_transforms(ground: Ground, wish: Wish) -> tuple[frozenset[str], list[str]]:
+    """The transforms under which the probe recognises clearly less, and a sentence for each."""
     preprocessing, seed = ground.backbone.preprocessing, wish.recipe.seed
     augmenter = Augmenter(wish.augment, preprocessing, seed=seed)
     examples = ground.examples
     train, _ = ground.fold
     if wish.strategy == "scratch" or not augmenter.transforms or len(train) < 20:
-        return augmenter, []
+        return frozenset(), []
     pairs = folds(examples.targets[train], examples.groups[train], 5, seed)
     part = examples.subset(train, pairs)
     features = part.features(TOP)
@@ -302,15 +315,11 @@ def _augmenter(ground: Ground, wish: Wish) -> tuple[Augmenter, list[str]]:
     )
     embed = partial(_embed, ground, train, compiled)
     found = check_transforms(augmenter, part, held_out_models(part, features, penalty), embed)
-    without = frozenset(finding.transform for finding in found if finding.left_out)
-    return Augmenter(wish.augment, preprocessing, seed=seed, without=without), [
-        finding.sentence for finding in found if finding.left_out
-    ]
+    harmful = [finding for finding in found if finding.left_out]
+    return frozenset(finding.transform for finding in harmful), [finding.sentence for finding in harmful]
 
 
-def _embed(
-    ground: Ground, train: Ints, compiled: CompiledTrunk, view: View, rows: Ints
-) -> npt.NDArray[np.float32]:
+def _embed(ground: Ground, train: Ints, compiled: CompiledTrunk, view: View, rows: Ints) -> npt.NDArray[np.float32]:
     """Embeddings of some training rows under a view."""
     images = _some(ground.images, train[rows])
     with Store.default(ground.say) as store:
@@ -328,9 +337,7 @@ def _some(images: TrainingImages, rows: Ints) -> TrainingImages:
     )
 
 
-def _digest(images: TrainingImages, rows: Sequence[int] | Ints) -> str:
-    import hashlib
-
+def _digest(images: TrainingImages, rows: Ints) -> str:
     return hashlib.sha256("".join(images.hashes[row] for row in rows).encode()).hexdigest()
 
 
@@ -343,9 +350,6 @@ def _tuned(trained: Trained, cut: int, choice: PrecisionChoice) -> Tuned:
         trained.losses,
         trained.history,
         choice,
-        (),
+        frozenset(),
         trained.notes,
     )
-
-
-__all__ = ["CLEAN", "Ground", "Tuned", "Wish", "fine_tune"]

@@ -70,7 +70,9 @@ class Views(Protocol):
 
     def __enter__(self) -> Views: ...
 
-    def __exit__(self, *_: object) -> None: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None, /
+    ) -> None: ...
 
 
 class CachedViews:

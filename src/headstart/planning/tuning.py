@@ -1,0 +1,140 @@
+"""The fine-tuned rung: judged on the rows it was held back from, and compared with the probe it starts from."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart.evaluation.comparison import paired_difference
+from headstart.evaluation.metrics import score
+from headstart.evaluation.scores import row_label_log_loss, row_log_loss
+from headstart.features.engine import CompiledTrunk
+from headstart.features.table import FeatureTable
+from headstart.planning.judging import TOP, Fitted, Judged
+from headstart.planning.ladder import Climbed, LadderRecord, Rung
+from headstart.training.calibrate import Calibration, calibrate
+from headstart.training.examples import Examples
+from headstart.training.strategies import Strategy
+
+if TYPE_CHECKING:
+    from headstart.training.finetuning.loop import EpochRow
+    from headstart.training.finetuning.rung import Tuned
+
+
+@dataclass(frozen=True, eq=False)
+class TunedRung:
+    """A fine-tuned model, with everything that proves it.
+
+    Attributes
+    ----------
+    compiled:
+        The trunk of the tuned backbone.
+    examples:
+        The development rows with its features.
+    validation:
+        The held-out rows as the model predicts them.
+    """
+
+    tuned: Tuned
+    compiled: CompiledTrunk
+    examples: Examples
+    fitted: Fitted
+    validation: Judged
+    record: LadderRecord
+
+
+def judge_tuned(
+    tuned: Tuned,
+    strategy: Strategy,
+    climbed: Climbed,
+    frozen: Examples,
+    compiled: CompiledTrunk,
+    table: FeatureTable,
+    *,
+    metric: str,
+    seed: int,
+    grouped: bool,
+    given: bool,
+    seconds: float,
+) -> TunedRung:
+    """Calibrate on the held-out rows, through the engine that will predict, and compare with the probe on them.
+
+    Parameters
+    ----------
+    climbed:
+        The race of the probes on the same folds.
+    frozen:
+        The development rows with the features of the backbone as pretrained.
+    given:
+        Whether the held-out rows are the user's own validation split.
+    seconds:
+        What the training took.
+    """
+    started = time.perf_counter()
+    examples = dataclasses.replace(frozen, table=table, columns=compiled.trunk.columns)
+    held, head = frozen.folds[0][1], tuned.weights.head
+    part = examples.subset(held, ())
+    calibration = calibrate(head.logits(part.features(TOP)), part.targets, part.groups, part.task, seed)
+    fitted = Fitted(strategy, head, calibration.temperature, calibration.thresholds)
+    rung = _rung(tuned, strategy, calibration, climbed, part, held, metric, seed)
+    seconds += time.perf_counter() - started
+    record = dataclasses.replace(
+        climbed.record,
+        chosen=strategy.title,
+        rungs=(*climbed.record.rungs, dataclasses.replace(rung, seconds=seconds)),
+        notes=(*climbed.record.notes, *tuned.notes),
+    )
+    validation = Judged(
+        "val",
+        part.places,
+        part.targets,
+        part.groups if grouped else None,
+        calibration.probabilities,
+        calibration.thresholds,
+        "held_out_rows" if given else "held_out_fold",
+        {},
+    )
+    return TunedRung(tuned, compiled, examples, fitted, validation, record)
+
+
+def _rung(
+    tuned: Tuned,
+    strategy: Strategy,
+    calibration: Calibration,
+    climbed: Climbed,
+    part: Examples,
+    held: npt.NDArray[np.int64],
+    metric: str,
+    seed: int,
+) -> Rung:
+    losses = row_log_loss if part.task.kind == "softmax" else row_label_log_loss
+    probe = calibrate(climbed.best.logits[held], part.targets, part.groups, part.task, seed)
+    before: Any = losses(part.targets, probe.probabilities)  # type: ignore[arg-type]
+    after: Any = losses(part.targets, calibration.probabilities)  # type: ignore[arg-type]
+    difference = paired_difference(before, after, part.groups, seed=seed)
+    value = score(metric, part.task.name, part.targets, calibration.probabilities, calibration.thresholds)
+    old = score(metric, part.task.name, part.targets, probe.probabilities, probe.thresholds)
+    reason = (
+        f"asked for; on the {len(held)} rows held out {metric} {value:.4f} against {old:.4f} of "
+        f"{climbed.best.strategy.title}, log-loss {'lower' if difference.mean > 0 else 'higher'} "
+        f"by {abs(difference.mean):.4f}"
+    )
+    return Rung(strategy.title, tuned.cut, 0.0, value, float(after.mean()), difference.ci95, "kept", reason)
+
+
+def history_csv(history: Sequence[EpochRow]) -> str:
+    """``history.csv``: one line an epoch, epoch 0 being the start of each training."""
+    buffer = io.StringIO()
+    rows = [dataclasses.asdict(row) for row in history]
+    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: f"{v:.6g}" if isinstance(v, float) else v for key, v in row.items()} for row in rows)
+    return buffer.getvalue()
