@@ -12,7 +12,9 @@ from typer.testing import CliRunner
 
 import headstart
 from headstart import cli
+from headstart.errors import BackboneError
 from headstart.evaluation.metrics import METRICS
+from headstart.features.measuring import Speed
 from headstart.training.strategies import STRATEGIES
 
 
@@ -97,6 +99,21 @@ def test_listing_backbones_imports_no_heavy_package() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stderr.strip() == "[]"
+
+
+def test_what_was_measured_is_shown_although_another_name_is_unknown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measure_named(name: str, **_: object) -> Speed:
+        if name == "nothing":
+            raise BackboneError("unknown backbone 'nothing'")
+        return Speed(name, 224, 1, 1, None, 12.0, None, None, None, None, None)
+
+    monkeypatch.setattr("headstart.features.measuring.measure_named", measure_named)
+    assert _main(monkeypatch, "backbones", "--measure", "lite0", "nothing", "lite1", "--json") == 2
+    said = capsys.readouterr()
+    assert [row["name"] for row in json.loads(said.out)] == ["lite0", "lite1"]
+    assert "unknown backbone 'nothing'" in said.err
 
 
 def test_weights_for_non_commercial_use_are_refused_before_anything_is_fetched(

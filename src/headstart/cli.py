@@ -7,6 +7,7 @@ import io
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -104,7 +105,10 @@ def fit(
     out: Out = None,
     backbone: Backbone = DEFAULT_BACKBONE,
     strategy: Annotated[
-        str, typer.Option(help="auto, a probe's name, partial, progressive, full or scratch.")
+        str,
+        typer.Option(
+            help="auto, prototype, linear_probe, linear_probe_all_stages, partial, progressive, full or scratch."
+        ),
     ] = "auto",
     test: Annotated[
         str | None, typer.Option(metavar="FRACTION|SPLIT", help="Hold out this fraction, or test on this split.")
@@ -349,18 +353,27 @@ def _fit(source: Any, out: Path | None, as_json: bool, options: Any = None) -> N
 
 
 def _terminated(options: Any) -> Callable[[], bool]:
-    """Whether SIGTERM came while a network is trained, which then saves its state; a second one ends it at once."""
+    """Whether SIGTERM came while a network is trained, which then saves its state; a second one ends it at once.
+
+    Until the training first asks, there is no state to save, and SIGTERM is as Ctrl-C.
+    """
     from headstart.training.strategies import FINE_TUNED
 
-    asked: list[int] = []
+    came, training = threading.Event(), threading.Event()
 
-    def ask(number: int, frame: object) -> None:
-        asked.append(number)
+    def terminate(number: int, frame: object) -> None:
+        came.set()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if not training.is_set():
+            raise KeyboardInterrupt
+
+    def asked() -> bool:
+        training.set()
+        return came.is_set()
 
     if options is not None and options.strategy in FINE_TUNED:
-        signal.signal(signal.SIGTERM, ask)
-    return lambda: bool(asked)
+        signal.signal(signal.SIGTERM, terminate)
+    return asked
 
 
 def _interrupted(run: Path) -> Path:

@@ -140,8 +140,11 @@ class Options:
             raise OptionError(f"unknown engine {self.engine!r}: choose auto, openvino or torch")
         check_allowed(self.licence)
 
-    def wish(self) -> Wish:
-        """The fine-tuning that is asked for; raises :class:`OptionError` for a value out of its range."""
+    def wish(self, rows: int) -> Wish:
+        """The fine-tuning that is asked for, of so many training rows: fewer than a usual batch make one batch.
+
+        Raises :class:`OptionError` for a value out of its range.
+        """
         from headstart.training.finetuning.recipe import Recipe
         from headstart.training.finetuning.rung import Wish
         from headstart.training.finetuning.view_policy import Policy
@@ -149,7 +152,8 @@ class Options:
         policy = None if self.views is None else Policy("rolling", self.views)
         given = (("epochs", self.epochs), ("rate", self.rate), ("batch_size", self.batch_size), ("policy", policy))
         chosen: dict[str, Any] = {name: value for name, value in given if value is not None}
-        recipe = dataclasses.replace(Recipe(seed=self.seed), **chosen)
+        usual = Recipe(seed=self.seed)
+        recipe = dataclasses.replace(usual, **{"batch_size": min(usual.batch_size, rows), **chosen})
         return Wish(cast("Any", self.strategy), self.cut, augment=self.augment, recipe=recipe)
 
 
@@ -195,6 +199,9 @@ def fit(
     with clock.section("load"):  # before there is a run folder, so that a wrong name leaves none behind
         dataset = load(source, root=Path(options.root) if options.root else None)
         backbone = _licensed_backbone(options, say)
+    if options.strategy in FINE_TUNED:
+        with clock.section("fine-tune"):
+            _check_fine_tuning(options, backbone, dataset)
     with Run.create(Path(out) if out else None, dataset.name, _request(source, options), seed=options.seed) as run:
         with clock.section("compile"):
             compiled = compile_trunk(probe_trunk(backbone), engine=options.engine, say=say)
@@ -233,6 +240,8 @@ def fit(
             run.write("metrics.json", {**metrics, "seconds": clock.seconds(), "seed": options.seed})
         write_report(run.folder, dataset.read_image)
         deliver(run)
+        for checkpoint in run.folder.glob("checkpoint-*.pt"):  # nothing will go on from them
+            checkpoint.unlink()
         run.finish()
     return run
 
@@ -245,6 +254,15 @@ def _licensed_backbone(options: Options, say: Say) -> Backbone:
     if terms := require_licence(backbone.name, backbone.licence, options.licence):
         say(terms)
     return backbone
+
+
+def _check_fine_tuning(options: Options, backbone: Backbone, dataset: Dataset) -> None:
+    """Refuse at once what could only fail later; how many rows train isn't known yet, but fewer than there are."""
+    if importlib.util.find_spec("lightning") is None:
+        raise MissingExtraError(f"--strategy {options.strategy}", "train")
+    from headstart.training.finetuning.rung import check_wish
+
+    check_wish(options.wish(len(dataset)), stages=len(backbone.stages), rows=len(dataset))
 
 
 def _protocol(dataset: Dataset, options: Options) -> tuple[Dataset, Protocol]:
@@ -269,8 +287,6 @@ def _fine_tune(
     given: bool,
 ) -> TunedRung:
     """Train above the cut, and take the features of all images through the tuned backbone."""
-    if importlib.util.find_spec("lightning") is None:
-        raise MissingExtraError(f"--strategy {options.strategy}", "train")
     from headstart.training.finetuning.rung import Ground, contact_sheet_of, fine_tune
     from headstart.training.finetuning.views import TrainingImages
 
@@ -283,7 +299,7 @@ def _fine_tune(
         return score(metric, task.name, targets, found, None)
 
     ground = Ground(backbone, images, examples, metric, value, options.engine, progress, say, run.folder, stop)
-    wish = options.wish()
+    wish = options.wish(len(examples.folds[0][0]))
     tuned = fine_tune(ground, wish, tell=lambda row: say(row.line()))
     for note in tuned.notes:
         say(note)

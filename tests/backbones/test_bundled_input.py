@@ -178,6 +178,8 @@ def test_the_crop_stays_the_weights_own_and_bad_values_are_refused() -> None:
     for size in (31, 0, -5):
         with pytest.raises(OptionError, match=rf"32 pixels or more, not of {size}"):
             BundledBackbone(LITE0, size=size)
+    with pytest.raises(OptionError, match="5000 pixels is not possible"):
+        BundledBackbone(LITE0, size=5000)
     for channels in (0, 65):
         with pytest.raises(OptionError, match=f"{channels} channels"):
             BundledBackbone(LITE0, channels=channels)

@@ -165,6 +165,7 @@ def test_what_is_no_count_is_refused(text: str) -> None:
     [
         ({"family": "mobilnetv3"}, "did you mean mobilenetv3"),
         ({"family": "convnet"}, "convnext"),
+        ({"family": "lite"}, "did you mean efficientnet-lite"),
         ({"family": ""}, "unknown family"),
         ({"domain": "medcal"}, "medical"),
         ({"domain": ""}, "unknown domain"),
@@ -180,3 +181,8 @@ def test_a_misspelt_wish_is_answered_with_the_nearest(wish: dict[str, str], hint
 def test_the_licence_of_a_name_is_known_before_its_weights_are() -> None:
     assert listed_licence("bundled/tf_efficientnet_lite0") == "Apache-2.0"
     assert listed_licence("timm/nothing") is None
+
+
+def test_an_architecture_has_the_licence_that_all_of_its_weights_share() -> None:
+    assert listed_licence("timm/convnextv2_tiny") == "CC-BY-NC-4.0"
+    assert listed_licence("torchvision/vit_b_16") is None  # of two kinds

@@ -104,9 +104,10 @@ class BundledBackbone(Backbone):
         weights = BUNDLED[model]
         self.name = f"bundled/{model}"
         self.licence = "Apache-2.0"
-        side = check_size(self.name, weights.size if size is None else size)
+        side = weights.size if size is None else size
         if side < MIN_SIZE:
             raise OptionError(f"{self.name}: takes images of {MIN_SIZE} pixels or more, not of {side}")
+        check_size(self.name, side)
         self.preprocessing = Preprocessing(side, weights.crop, "bicubic", (0.5,) * 3, (0.5,) * 3, channels)
         self._weights = weights
         self._path = _weights_path(self.name, weights)

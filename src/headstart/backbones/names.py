@@ -26,8 +26,8 @@ def unknown_backbone(name: str) -> str:
 def did_you_mean(name: str) -> str:
     """The nearest names as a question; empty where the name is known or resembles none.
 
-    The last part of the names is compared, in any case, so that a missing or wrong provider does no harm; of equals
-    those of the provider that was named come first. A folder is taken for one that ``file/`` was left out of.
+    The last part of the names is compared, in any case, so that a missing or wrong provider does no harm; equals
+    come first, then those of the provider that was named. A folder is taken for one that ``file/`` was left out of.
     """
     if name and Path(name).is_dir():
         return f"did you mean file/{name}?"
@@ -40,11 +40,10 @@ def did_you_mean(name: str) -> str:
         spelt[nickname].append(f"bundled/{model}")
     if name in spelt.get(wanted, ()):
         return ""
-    matches = difflib.get_close_matches(wanted, list(spelt), n=_SHOWN, cutoff=0.6)
-    near = [
-        known for match in matches for known in sorted(spelt[match], key=lambda k: not k.startswith(f"{provider}/"))
-    ]
-    return f"did you mean {' or '.join(list(dict.fromkeys(near))[:_SHOWN])}?" if near else ""
+    near = [known for match in difflib.get_close_matches(wanted, list(spelt), 2 * _SHOWN) for known in spelt[match]]
+    own = [known for known in near if known.startswith(f"{provider}/")]
+    best = list(dict.fromkeys([*spelt.get(wanted, ()), *own, *near]))[:_SHOWN]
+    return f"did you mean {' or '.join(best)}?" if best else ""
 
 
 def _known() -> Iterable[str]:

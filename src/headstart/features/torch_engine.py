@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 
 import numpy as np
@@ -32,7 +33,8 @@ class TorchTrunk:
         self.trunk = trunk
         self.identity = EngineIdentity("torch", torch.__version__, "bf16" if self._on_cuda else "f32", self._device)
         self.batch_size = 128 if self._on_cuda else 32
-        self._module = trunk.module().to(self._device, memory_format=torch.channels_last)
+        module = copy.deepcopy(trunk.module()) if self._on_cuda else trunk.module()  # the backbone's own stays here
+        self._module = module.to(self._device, memory_format=torch.channels_last)
         self._lock = threading.Lock()
 
     @torch.inference_mode()

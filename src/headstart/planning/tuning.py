@@ -25,7 +25,7 @@ from headstart.training.examples import Examples
 from headstart.training.strategies import Strategy
 
 if TYPE_CHECKING:
-    from headstart.training.finetuning.loop import EpochRow
+    from headstart.training.finetuning.outcome import EpochRow
     from headstart.training.finetuning.rung import Tuned
 
 

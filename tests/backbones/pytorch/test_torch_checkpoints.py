@@ -98,8 +98,16 @@ def test_a_half_downloaded_safetensors_says_how_much_is_there(tmp_path: Path) ->
     path.write_bytes(whole[:-40])
     with pytest.raises(BackboneError, match=rf"{len(whole) - 40:,} of {len(whole):,} bytes: the download did not"):
         read_state(tmp_path)
-    path.write_bytes(b"\x10\x00")
-    with pytest.raises(BackboneError, match="not a readable safetensors"):
+    for length in (0, 2, 40):
+        path.write_bytes(whole[:length])
+        with pytest.raises(BackboneError, match=f"{length} bytes.*the download did not finish"):
+            read_state(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_a_page_in_place_of_the_weights_is_not_called_a_pickle(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("<html><body>404: not found</body></html>" * 9)
+    with pytest.raises(BackboneError, match=r"not a readable safetensors|starts with b'<html>.*fetch it again"):
         read_state(tmp_path)
 
 

@@ -191,6 +191,9 @@ def test_a_network_that_branches_on_pixels_is_one_stage_and_says_so() -> None:
     assert backbone.stages[0].parameters == sum(parameter.numel() for parameter in Branching().parameters())
     with pytest.raises(OptionError, match=r"can be cut at 1 to 1, not at 2: it is one stage, because"):
         backbone.trunk(2)
+    for odd in (1.0, "1", None):
+        with pytest.raises(OptionError, match="can be cut at 1 to 1"):
+            backbone.trunk(odd)  # type: ignore[arg-type]
 
 
 class Counting(nn.Module):

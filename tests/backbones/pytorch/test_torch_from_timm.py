@@ -185,6 +185,22 @@ def test_weights_that_are_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         from_timm.load("coatnet_0_224")
 
 
+@pytest.mark.parametrize(("wrong", "meant"), [("resnet5O", "resnet50"), ("resnet18.a1_in1", "resnet18.a1_in1k")])
+def test_a_misspelt_name_or_tag_is_answered_with_the_nearest(wrong: str, meant: str) -> None:
+    with pytest.raises(BackboneError, match=rf"unknown backbone 'timm/{wrong}': did you mean timm/{meant} "):
+        from_timm.load(wrong)
+
+
+def test_what_shapes_the_computation_is_part_of_the_definition(tmp_path: Path) -> None:
+    """Equal weights, but another padding: their features must never be taken for each other's."""
+    folder = _folder(tmp_path / "m", "mobilenetv2_035")
+    plain = from_timm.load_folder(folder).definition
+    _configure(folder, model_args={"pad_type": "same"})
+    assert from_timm.load_folder(folder).definition != plain
+    _configure(folder, model_args={}, num_classes=7)
+    assert from_timm.load_folder(folder).definition == plain
+
+
 @pytest.mark.real
 def test_real_mobilenetv2_loads_strictly(shared: Path) -> None:
     loaded = from_timm.load_folder(shared / "weights" / "mobilenetv2_100")

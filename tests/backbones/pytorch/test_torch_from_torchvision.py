@@ -196,7 +196,7 @@ def test_names() -> None:
     )
     with pytest.raises(BackboneError, match="IMAGENET1K_V1, IMAGENET1K_V2"):
         from_torchvision.load("resnet50.V9")
-    with pytest.raises(BackboneError, match="no classification architecture 'resnet51'"):
+    with pytest.raises(BackboneError, match=r"'torchvision/resnet51': did you mean torchvision/resnet50"):
         from_torchvision.load("resnet51")
     with pytest.raises(OfflineError, match=r"resnet50-11ad3fa6\.pth"):
         from_torchvision.load("resnet50")

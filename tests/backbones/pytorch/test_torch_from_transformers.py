@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 
 from headstart.backbones.processor_configs import preprocessing_of  # noqa: E402
 from headstart.backbones.pytorch import from_transformers  # noqa: E402
+from headstart.backbones.pytorch.backbone import TorchBackbone  # noqa: E402
 
 TOKENS = {
     "hidden_size": 32,
@@ -266,3 +268,20 @@ def test_local_weights_come_before_the_hub(tmp_path: Path, monkeypatch: pytest.M
     assert from_transformers.load("a/b").name == "transformers/a/b"
     with pytest.raises(BackboneError, match="leaves the folder"):
         from_transformers.load("../b")
+
+
+def test_what_shapes_the_computation_is_part_of_the_definition(tmp_path: Path) -> None:
+    """Heads leave no trace in the shapes of the weights."""
+    folder = _save(tmp_path / "m", _model("ViT"))
+    path = folder / "config.json"
+    config, before = json.loads(path.read_text()), from_transformers.load_folder(folder).definition
+    path.write_text(json.dumps(config | {"transformers_version": "0"}))
+    assert from_transformers.load_folder(folder).definition == before
+    path.write_text(json.dumps(config | {"num_attention_heads": 4}))
+    assert from_transformers.load_folder(folder).definition != before
+
+
+def test_more_channels_get_through_the_models_own_check(tmp_path: Path) -> None:
+    loaded = from_transformers.load_folder(_save(tmp_path / "m", _model("ViT")))
+    five = dataclasses.replace(loaded, preprocessing=dataclasses.replace(loaded.preprocessing, channels=5))
+    assert TorchBackbone(five).trunk(1).input.shape == (64, 64, 5)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from headstart.backbones.pytorch.backbone import TorchBackbone
-from headstart.backbones.pytorch.network import LoadedNetwork, pool_positions
+from headstart.backbones.pytorch.network import LoadedNetwork, pool_positions, state_sha256
 from headstart.errors import BackboneError
 from headstart.features.parity import photographs
 from headstart.imaging.preprocessing import Preprocessing
@@ -156,3 +156,5 @@ def test_a_network_that_gives_no_finite_row_is_refused() -> None:
 def test_equal_weights_have_equal_hashes_and_others_others() -> None:
     assert backbone_of("resnet10t").weights_sha256 == backbone_of("resnet10t").weights_sha256
     assert backbone_of("resnet10t").weights_sha256 != backbone_of("resnet14t").weights_sha256
+    state = {"weight": torch.ones(2)}
+    assert state_sha256(state, "padded") == state_sha256(state, "padded") != state_sha256(state, "not padded")

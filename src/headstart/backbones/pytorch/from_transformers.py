@@ -30,7 +30,9 @@ _TEXT_BESIDE = {"clip": "vision_model.", "siglip": "vision_model.", "siglip2": "
 _WITHOUT_POOLER = ("vit", "deit")
 _RANDOM = ("vit_mae", "videomae")
 _IGNORED = ("mask_token", "position_ids", "num_batches_tracked")
-_NOT_SHAPING = ("_name_or_path", "architectures", "dtype", "id2label", "label2id", "torch_dtype", "transformers_version")
+_NOT_SHAPING = {
+    *("_name_or_path", "architectures", "dtype", "id2label", "label2id", "torch_dtype", "transformers_version"),
+}
 _POSITIONS = ("position_embeddings", "position_embedding.weight")
 _FILES = ("config.json", "preprocessor_config.json", "processor_config.json", "README.md")
 _SAFE = ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
@@ -63,9 +65,10 @@ class _Recipe:
 
     @property
     def definition(self) -> str:
-        """What shapes the computation: what the configuration sets to another value than its class does."""
-        shaping = {key: value for key, value in self.config.to_diff_dict().items() if key not in _NOT_SHAPING}
-        return json.dumps(["transformers", self.kind, shaping], sort_keys=True, default=str)
+        """What shapes the computation: the file's own words, since defaults come and go with versions."""
+        _, plain = read_config(self.folder)
+        shaping = {key: value for key, value in plain.items() if key not in _NOT_SHAPING}
+        return json.dumps(["transformers", self.kind, shaping], sort_keys=True)
 
     def at(self, side: int) -> Any:
         """The configuration for inputs of ``side`` pixels."""

@@ -236,7 +236,7 @@ def _widen(network: nn.Module, channels: int, name: str) -> None:
     first.in_channels = channels
     for module in network.modules():  # transformers' models compare images with this
         if getattr(module, "num_channels", None) == 3:
-            module.num_channels = channels  # type: ignore[assignment]
+            module.num_channels = channels
 
 
 @torch.inference_mode()

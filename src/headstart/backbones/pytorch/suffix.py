@@ -21,6 +21,11 @@ class TrainableSuffix(nn.Module):
         Brings images to the first stage; ``None`` above a cut.
     stages:
         Names and modules, input side first.
+
+    Attributes
+    ----------
+    statistics_learn:
+        Whether BatchNorm learns its statistics after all, where there are none of a source to keep.
     """
 
     def __init__(self, normalise: nn.Module | None, stages: Sequence[tuple[str, nn.Module]]) -> None:
@@ -29,6 +34,7 @@ class TrainableSuffix(nn.Module):
         self.names = tuple(name for name, _ in stages)
         self.stages = nn.ModuleList(module for _, module in stages)
         self.stages.requires_grad_(True)
+        self.statistics_learn = False
         self.train(False)
 
     @property
@@ -40,7 +46,7 @@ class TrainableSuffix(nn.Module):
         """Switch dropout and its like; BatchNorm runs on its statistics always, since batches here are small."""
         super().train(mode)
         for module in self.modules():
-            if isinstance(module, _BatchNorm):
+            if isinstance(module, _BatchNorm) and not self.statistics_learn:
                 module.training = False
         return self
 

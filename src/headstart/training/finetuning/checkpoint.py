@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import pickle
+import struct
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,11 @@ from headstart import files
 from headstart.errors import RunError
 
 VERSION = 1
+# What torch raises for a file that is no checkpoint, or not a whole one; what it will not execute is among it.
+_DAMAGED = (
+    *(RuntimeError, EOFError, ValueError, TypeError, LookupError, AttributeError, AssertionError),
+    *(pickle.UnpicklingError, zipfile.BadZipFile, struct.error),
+)
 
 
 class Checkpoints:
@@ -46,22 +53,29 @@ class Checkpoints:
             If the file is damaged, of another version, or the state of another training.
         """
         try:
-            with self._path.open("rb") as file:
-                saved = torch.load(file, map_location="cpu", weights_only=True)
+            data = io.BytesIO(self._path.read_bytes())
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what torch finds odd in a file is refused below
+                saved = torch.load(data, map_location="cpu", weights_only=True)
         except FileNotFoundError:
             return None
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, ValueError) as error:
-            reason = str(error).partition("\\n")[0]
-            raise RunError(f"{self._path} is cut short or damaged ({reason}); delete it to train anew") from error
-        if not isinstance(saved, dict) or saved.get("version") != VERSION:
+        except OSError as error:
+            raise RunError(f"{self._path} can't be read ({error.strerror}); delete it to train anew") from error
+        except _DAMAGED as error:  # whose text advises to execute what is in the file
+            raise RunError(f"{self._path} is cut short or damaged; delete it to train anew") from error
+        if not isinstance(saved, dict) or set(saved) != {"version", "identity", "state"} or saved["version"] != VERSION:
             raise RunError(f"{self._path} was written by another version of headstart; delete it to train anew")
-        for name, wanted in self._identity.items():
-            found = saved["identity"].get(name)
-            if found != wanted:
-                raise RunError(
-                    f"{self._path} belongs to another training: its {name} is {found!r}, here it is {wanted!r}; "
-                    "delete it to train anew, or go on with what it was begun with"
-                )
+        found, wanted = saved["identity"], self._identity
+        differences = [
+            f"its {name} is {found.get(name)!r}, here it is {wanted.get(name)!r}"
+            for name in {**wanted, **found}
+            if found.get(name) != wanted.get(name)
+        ]
+        if differences:
+            raise RunError(
+                f"{self._path} belongs to another training: {'; '.join(differences)}; "
+                "delete it to train anew, or go on with what it was begun with"
+            )
         return dict(saved["state"])
 
     def remove(self) -> None:

@@ -75,10 +75,20 @@ def load_tensors(suffix: TrainableSuffix, tensors: Mapping[str, npt.NDArray[np.f
 
 
 def start_from_scratch(suffix: TrainableSuffix, seed: int) -> None:
-    """Forget the pretrained weights: every layer gets its own default initialisation."""
-    with torch.random.fork_rng(devices=[]):
+    """Forget the pretrained weights: every layer gets its own default initialisation, and BatchNorm learns statistics.
+
+    Tokens and positions, which belong to no layer, are drawn with a deviation of 0.02 (ViT, Dosovitskiy et al. 2021);
+    scales of residual branches become 1.
+    """
+    suffix.statistics_learn = True
+    drawn: set[int] = set()
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         for module in suffix.modules():
             reset = getattr(module, "reset_parameters", None)
             if callable(reset):
                 reset()
+                drawn.update(id(parameter) for parameter in module.parameters(recurse=False))
+        for parameter in suffix.parameters():
+            if id(parameter) not in drawn:
+                parameter.normal_(0, 0.02) if parameter.ndim > 1 else parameter.fill_(1)

@@ -28,6 +28,7 @@ from headstart.training.finetuning.imbalance import Balance
 from headstart.training.finetuning.learner import Learner, Weights
 from headstart.training.finetuning.losses import AnchorPenalty, training_loss
 from headstart.training.finetuning.mixing import cutmix, mixup
+from headstart.training.finetuning.outcome import EpochRow, Floats, Judged, Trained
 from headstart.training.finetuning.precision import lay_out
 from headstart.training.finetuning.recipe import Recipe
 from headstart.training.finetuning.sampling import balanced_order, batches, epoch_order, halved, micro_batches, shard
@@ -36,8 +37,6 @@ from headstart.training.finetuning.view_policy import next_fresh, view_number
 from headstart.training.finetuning.views import Views
 from headstart.training.finetuning.watch import EarlyStopping, EpochLosses, diverging, improvement
 from headstart.training.linear import Kind
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,71 +67,8 @@ class HeldOut:
     score: Callable[[Floats], float]
 
 
-@dataclass(frozen=True)
-class EpochRow:
-    """One line of ``history.csv``; epoch 0 is the start, before any step."""
-
-    epoch: int
-    cut: int
-    train_loss: float
-    val_loss: float
-    val_score: float
-    rate: float
-    images_per_second: float
-    seconds: float
-
-    def line(self) -> str:
-        """The same for a person who watches."""
-        judged = f"validation loss {self.val_loss:.4f}, score {self.val_score:.4f}"
-        if not self.epoch:
-            return f"cut {self.cut}, start: {judged}"
-        trained = f"train loss {self.train_loss:.4f}, {self.images_per_second:.0f} images/s, {self.seconds:.1f} s"
-        return f"cut {self.cut}, epoch {self.epoch}: {judged}; {trained}, rate {self.rate:.2g}"
-
-
-@dataclass(frozen=True, eq=False)
-class Trained:
-    """The best point of a training.
-
-    Attributes
-    ----------
-    weights:
-        Of the best epoch.
-    best_epoch:
-        0 where no epoch was better than the start.
-    coefficient:
-        Where between the start (0) and the best epoch (1) the weights lie (WiSE-FT, Wortsman et al. 2022).
-    losses:
-        Log-loss of each validation row at the best epoch, at the temperature that suits them.
-    history:
-        From epoch 0 on.
-    notes:
-        What a person should hear: why it stopped early, that it diverged.
-    """
-
-    weights: Weights
-    best_epoch: int
-    coefficient: float
-    losses: Floats
-    history: tuple[EpochRow, ...]
-    notes: tuple[str, ...]
-
-
 class Interrupted(KeyboardInterrupt):
     """The training was asked to stop, and its state is saved."""
-
-
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """What the validation rows say of the learner as it is."""
-
-    losses: Floats
-    score: float
-
-    @property
-    def loss(self) -> float:
-        """Mean of the rows' losses."""
-        return float(self.losses.mean())
 
 
 class Training:
@@ -151,7 +87,7 @@ class Training:
     tell:
         Called with each line of the history.
     stop:
-        Asked after each step whether to save and raise :class:`Interrupted`.
+        Asked before each epoch and after each step whether to save and raise :class:`Interrupted`.
     """
 
     def __init__(
@@ -179,8 +115,7 @@ class Training:
         )
         if recipe.precision.channels_last:
             learner.to(memory_format=torch.channels_last)
-        with torch.no_grad():  # what the balance takes away from the logits while training comes back when judging
-            learner.head.bias -= torch.from_numpy(self._offsets.astype(np.float32))
+        _shift(learner, -self._offsets)  # what the balance takes away while training comes back when judging
         optimizer = torch.optim.AdamW(_groups(learner, recipe))
         self._base_rates = [group["lr"] for group in optimizer.param_groups]
         self._learner = learner
@@ -216,6 +151,7 @@ class Training:
         if not self._history:
             self._close_epoch(math.nan, 0.0, 0.0)
         while self._epoch < self._recipe.epochs and not self._stopping.stops:
+            self._end_if_asked()
             started, done = time.perf_counter(), self._sums[1]
             if not self._train_epoch():
                 break
@@ -226,9 +162,10 @@ class Training:
             self._sums = [0.0, 0.0]
             self._save()
         coefficient = self._interpolate()
-        with torch.no_grad():
-            self._learner.head.bias += torch.from_numpy(self._offsets.astype(np.float32))
+        _shift(self._learner, self._offsets)
         best, weights = self._stopping.best_epoch or 0, Weights.of(self._learner)
+        if not best:
+            self._notes.append(f"no epoch above cut {self._cut} did better on the validation rows: the start is kept")
         return Trained(weights, best, coefficient, self._best_losses, tuple(self._history), tuple(self._notes))
 
     def _interpolate(self) -> float:
@@ -267,12 +204,18 @@ class Training:
                     f"best point was restored; try --lr {recipe.rate / 10:g}"
                 )
                 return False
-            self._sums = [self._sums[0] + loss * len(rows), self._sums[1] + len(rows)]
+            seen = len(rows) * self._fabric.world_size
+            self._sums = [self._sums[0] + loss * seen, self._sums[1] + seen]
             self._batch += 1
-            if self._stop():
-                self._save()
-                raise Interrupted("the training was interrupted; its state is saved")
+            self._end_if_asked()
         return True
+
+    def _end_if_asked(self) -> None:
+        """All processes end after the same step, whichever of them was asked."""
+        asked = torch.tensor(float(self._stop()), device=self._fabric.device)
+        if self._fabric.all_reduce(asked, reduce_op="sum") > 0:
+            self._save()
+            raise Interrupted("the training was interrupted; its state is saved")
 
     def _order(self, epoch: int) -> npt.NDArray[np.int64]:
         if self._balance.method == "sampling":
@@ -290,19 +233,25 @@ class Training:
         return inputs, targets
 
     def _take_step(self, inputs: Tensor, targets: Tensor) -> float:
-        """One step of the optimizer; where memory runs out, the batch goes through in halves. Gives the mean loss."""
+        """One step of the optimizer; where memory runs out, the batch goes through in halves.
+
+        Gives the mean loss over the rows of all processes, so that all of them see alike whether it is a number.
+        """
         factor = rate_factor(self._step, self._steps, self._recipe.warmup)
         for group, base in zip(self._optimizer.param_groups, self._base_rates, strict=True):
             group["lr"] = base * factor
         while True:
             try:
-                loss = self._gradient(inputs, targets)
+                found = self._gradient(inputs, targets)
                 break
             except (torch.cuda.OutOfMemoryError, MemoryError) as error:
+                if self._fabric.world_size > 1:  # the others wait inside a backward pass that will not come
+                    raise EngineError("memory ran out on one of several devices: take a smaller batch") from error
                 if self._micro == 1:
                     raise EngineError("a single image does not fit into memory: take a smaller --image-size") from error
                 self._micro = halved(self._micro)
                 self._notes.append(f"memory ran out: batches go through in parts of {self._micro}")
+        loss = float(self._fabric.all_reduce(torch.tensor(found, device=self._fabric.device), reduce_op="mean"))
         if math.isfinite(loss):
             self._optimizer.step()
             self._step += 1
@@ -331,7 +280,7 @@ class Training:
                 self._best = {key: value.detach().clone() for key, value in self._learner.state_dict().items()}
                 self._best_losses = judged.losses
         noise = 0.0
-        if len(self._reference):
+        if len(self._reference) and math.isfinite(judged.loss):
             noise = NOISE_ERRORS * improvement(self._reference, judged.losses, self._held.groups).standard_error
         self._stopping = self._stopping.after(self._epoch, judged.loss, noise if math.isfinite(noise) else 0.0)
         if self._stopping.reference_epoch == self._epoch:
@@ -350,18 +299,24 @@ class Training:
 
     @torch.inference_mode()
     def _judge(self) -> Judged:
-        """Log-losses of the validation rows at the temperature that suits them, and the governing metric."""
+        """Log-losses of the validation rows at the temperature that suits them, and the governing metric.
+
+        Every process judges all rows, and all go by what the first one found.
+        """
         self._model.eval()
         parts = []
         for batch in self._held.batches():
             inputs = torch.from_numpy(batch).to(self._fabric.device)
             parts.append(self._model(lay_out(inputs, channels_last=self._recipe.precision.channels_last)).cpu())
         logits = torch.cat(parts).double().numpy() + self._offsets
+        return self._fabric.broadcast(self._judge_logits(logits))
+
+    def _judge_logits(self, logits: Floats) -> Judged:
         if not np.isfinite(logits).all():
             return Judged(np.full(len(logits), np.inf), math.nan)
         temperature = fit_temperature(logits, self._held.targets, self._kind)
         found = probabilities(logits, temperature, self._kind)
-        return Judged(_row_losses(self._kind, self._held.targets, found), self._held.score(found))
+        return Judged(_row_losses(self._kind, self._held.targets, found), float(self._held.score(found)))
 
     def _save(self) -> None:
         if self._checkpoints is None or self._fabric.global_rank:
@@ -393,8 +348,10 @@ class Training:
         if self._average and state["average"] is not None:
             self._average.load_state_dict(state["average"])
         self._anchor.load_state_dict(state["anchor"])
-        self._start, self._best, self._best_losses = state["start"], state["best"], state["best_losses"].numpy()
-        self._reference = state["reference"].numpy()
+        device = self._fabric.device
+        self._start = {key: value.to(device) for key, value in state["start"].items()}
+        self._best = {key: value.to(device) for key, value in state["best"].items()}
+        self._best_losses, self._reference = state["best_losses"].numpy(), state["reference"].numpy()
         self._stopping = EarlyStopping(**state["stopping"])
         self._history = [EpochRow(**row) for row in state["history"]]
         self._notes = list(state["notes"])
@@ -415,6 +372,13 @@ def _groups(learner: Learner, recipe: Recipe) -> list[dict[str, Any]]:
         [("head", learner.head)], rate=recipe.rate * recipe.head_factor, decay_per_stage=1.0, weight_decay=decay
     )
     return [*stages, *head]
+
+
+def _shift(learner: Learner, offsets: Floats) -> None:
+    """Add to the head's bias."""
+    bias = learner.head.bias
+    with torch.no_grad():
+        bias += torch.as_tensor(offsets, dtype=bias.dtype, device=bias.device)
 
 
 def _seed(*parts: int) -> int:

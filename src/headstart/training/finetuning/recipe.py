@@ -79,11 +79,22 @@ class Recipe:
             raise OptionError(f"a batch of {self.batch_size} images holds nothing: give 1 or more")
         if not 0 < self.rate < 1 or not math.isfinite(self.rate):
             raise OptionError(f"a learning rate of {self.rate:g} can't train: give a number above 0 and below 1")
+        if self.patience < 1:
+            raise OptionError(f"a patience of {self.patience} epochs ends every training: give 1 or more")
+        if self.seed < 0:
+            raise OptionError(f"seed {self.seed} is negative: give 0 or more")
         for name in ("weight_decay", "stages_anchor", "head_anchor", "mixup", "cutmix"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise OptionError(f"{name} {getattr(self, name)} is not a number of 0 or more")
-        if not 0 <= self.ema <= 1 or not 0 <= self.smoothing < 1:
-            raise OptionError(f"ema {self.ema} and smoothing {self.smoothing} must be shares between 0 and 1")
+        if not 0 <= self.ema <= 1:
+            raise OptionError(f"ema {self.ema} is no share of the steps: give a number from 0 to 1")
+        for name in ("smoothing", "warmup"):
+            if not 0 <= getattr(self, name) < 1:
+                raise OptionError(f"{name} {getattr(self, name)} is no share: give a number from 0 to below 1")
+        if not 0 < self.stage_decay <= 1:
+            raise OptionError(f"stage_decay {self.stage_decay} is no factor above 0 and at most 1")
+        if not 0 < self.head_factor < math.inf:
+            raise OptionError(f"head_factor {self.head_factor} is not a number above 0")
 
     def balance_for(self, counts: tuple[int, ...], kind: Literal["softmax", "sigmoid"], rows: int) -> Balance:
         """The balance, or that of no balancing."""

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from headstart import files, records
 from headstart.backbones.backbone import Backbone
 from headstart.data.splits import folds
 from headstart.errors import OptionError
@@ -29,8 +30,9 @@ from headstart.training.finetuning.checkpoint import Checkpoints
 from headstart.training.finetuning.contact_sheet import contact_sheet
 from headstart.training.finetuning.imbalance import choose_balance
 from headstart.training.finetuning.learner import Learner, Weights, load_tensors, random_head, start_from_scratch
-from headstart.training.finetuning.loop import EpochRow, HeldOut, Rows, Trained, Training
+from headstart.training.finetuning.loop import HeldOut, Rows, Training
 from headstart.training.finetuning.losses import training_loss
+from headstart.training.finetuning.outcome import EpochRow, Trained
 from headstart.training.finetuning.precision import PrecisionChoice, choose_precision
 from headstart.training.finetuning.recipe import Recipe
 from headstart.training.finetuning.transform_check import check_transforms, held_out_models
@@ -124,11 +126,7 @@ def fine_tune(ground: Ground, wish: Wish, *, tell: Callable[[EpochRow], None] = 
     OptionError
         If the backbone has no such cut, or the batch is larger than the training rows.
     """
-    stages = len(ground.backbone.stages)
-    cut = _cut(wish, stages)
-    rows = len(ground.fold[0])
-    if wish.recipe.batch_size > rows:
-        raise OptionError(f"a batch of {wish.recipe.batch_size} is more than the {rows} training images: take fewer")
+    cut = check_wish(wish, stages=len(ground.backbone.stages), rows=len(ground.fold[0]))
     head = _head(ground, wish)
     without, sentences = _harmful_transforms(ground, wish)
     augmenter = Augmenter(wish.augment, ground.backbone.preprocessing, seed=wish.recipe.seed, without=without)
@@ -169,7 +167,7 @@ class _Session:
         with self._views(images, compiled) as views:
             targets = ground.examples.encoded[train]
             recipe = dataclasses.replace(wish.recipe, balance=self._balance, head_factor=self._head_factor())
-            choice = wish.precision or self._choose_precision(learner, views, targets, recipe)
+            choice = self._precision(cut, partial(self._measure_precision, learner, views, targets, recipe))
             recipe = dataclasses.replace(recipe, precision=choice)
             judge = HeldOut(
                 partial(self._clean, held, compiled),
@@ -183,7 +181,7 @@ class _Session:
                 Rows(targets, views),
                 judge,
                 cut=cut,
-                checkpoints=self._checkpoints(cut, recipe),
+                checkpoints=self._checkpoints(cut, recipe, compiled),
                 tell=self._tell,
                 stop=ground.stop,
             )
@@ -244,7 +242,19 @@ class _Session:
                 part = slice(start, min(start + _JUDGED_AT_ONCE, len(rows)))
                 yield table.rows(part, None, np.float32).reshape(-1, *shape)
 
-    def _choose_precision(
+    def _precision(self, cut: int, measure: Callable[[], PrecisionChoice]) -> PrecisionChoice:
+        """What is asked for; or what this run chose before at this cut; or what is measured now, and kept."""
+        if self._wish.precision:
+            return self._wish.precision
+        path = None if self._ground.folder is None else self._ground.folder / f"precision-{cut}.json"
+        if path and path.is_file():
+            return records.from_json(PrecisionChoice, path.read_bytes(), where=str(path))
+        choice = measure()
+        if path:
+            files.write_atomic(path, records.to_json(choice))
+        return choice
+
+    def _measure_precision(
         self, learner: Learner, views: Views, targets: npt.NDArray[np.float64], recipe: Recipe
     ) -> PrecisionChoice:
         rows = np.arange(min(recipe.batch_size, len(targets)))
@@ -256,28 +266,54 @@ class _Session:
         learner.train()
         return choose_precision(learner, batch, lambda model, pair: loss(model(pair[0]), pair[1]), device=device)
 
-    def _checkpoints(self, cut: int, recipe: Recipe) -> Checkpoints | None:
-        if self._ground.folder is None:
+    def _checkpoints(self, cut: int, recipe: Recipe, compiled: CompiledTrunk | None) -> Checkpoints | None:
+        """Where the state is kept, under everything that shapes the training."""
+        ground, wish = self._ground, self._wish
+        if ground.folder is None:
             return None
-        train, _ = self._ground.fold
+        train, held = ground.fold
+        shaping = {field.name: repr(getattr(recipe, field.name)) for field in dataclasses.fields(recipe)}
         identity = {
-            "backbone": self._ground.backbone.name,
-            "weights": self._ground.backbone.weights_sha256,
-            "training images": _digest(self._ground.images, train),
-            "strategy": self._wish.strategy,
+            "backbone": ground.backbone.name,
+            "weights": ground.backbone.weights_sha256,
+            "engine": repr(compiled.identity) if compiled else "none",
+            "training rows": self._digest(train),
+            "validation rows": self._digest(held),
+            "metric": ground.metric,
+            "strategy": wish.strategy,
+            "head": wish.head,
             "augmentation": self._augmenter.identity,
-            "recipe": repr(dataclasses.replace(recipe, precision=PrecisionChoice("32-true", False))),
+            **shaping,
+            "precision": f"{recipe.precision.precision}, channels last {recipe.precision.channels_last}",
         }
-        return Checkpoints(self._ground.folder / f"checkpoint-{cut}.pt", identity)
+        return Checkpoints(ground.folder / f"checkpoint-{cut}.pt", identity)
+
+    def _digest(self, rows: Ints) -> str:
+        """SHA-256 over some rows' images, labels and groups, in their order."""
+        examples, images = self._ground.examples, self._ground.images
+        found = hashlib.sha256("".join(images.hashes[row] for row in rows).encode())
+        found.update(np.ascontiguousarray(examples.encoded[rows]).tobytes())
+        found.update(np.ascontiguousarray(examples.groups[rows]).tobytes())
+        return found.hexdigest()
 
 
-def _cut(wish: Wish, stages: int) -> int:
-    """The cut that is wanted; a third of the stages train where nobody says."""
-    if wish.strategy in ("full", "scratch"):
+def check_wish(wish: Wish, *, stages: int, rows: int) -> int:
+    """The cut that is wanted of a backbone of so many stages; a third of them train where nobody says.
+
+    Raises
+    ------
+    OptionError
+        If there is no such cut, the strategy takes none, or the batch is larger than the training rows.
+    """
+    if wish.recipe.batch_size > rows:
+        raise OptionError(
+            f"a batch of {wish.recipe.batch_size} is more than the {rows} training images: take a smaller --batch-size"
+        )
+    if wish.strategy != "partial":
         if wish.cut:
-            raise OptionError(f"{wish.strategy} trains every stage: --cut {wish.cut} belongs to partial")
+            raise OptionError(f"{wish.strategy} chooses its cuts itself: --cut {wish.cut} belongs to partial")
         return 0
-    cut = wish.cut if wish.cut is not None else max(1, round(stages * 2 / 3))
+    cut = wish.cut if wish.cut is not None else min(max(1, round(stages * 2 / 3)), stages - 1)
     if not 0 <= cut < stages:
         raise OptionError(
             f"this backbone has {stages} stages: it can be trained above cut 0 to {stages - 1}, not {cut}"
@@ -335,10 +371,6 @@ def _some(images: TrainingImages, rows: Ints) -> TrainingImages:
         [images.names[place] for place in places],
         [images.hashes[place] for place in places],
     )
-
-
-def _digest(images: TrainingImages, rows: Ints) -> str:
-    return hashlib.sha256("".join(images.hashes[row] for row in rows).encode()).hexdigest()
 
 
 def _tuned(trained: Trained, cut: int, choice: PrecisionChoice) -> Tuned:

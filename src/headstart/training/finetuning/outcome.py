@@ -1,0 +1,75 @@
+"""What a training tells of itself: the lines of its history, what validation rows say, and its best point."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart.training.finetuning.learner import Weights
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """One line of ``history.csv``; epoch 0 is the start, before any step."""
+
+    epoch: int
+    cut: int
+    train_loss: float
+    val_loss: float
+    val_score: float
+    rate: float
+    images_per_second: float
+    seconds: float
+
+    def line(self) -> str:
+        """The same for a person who watches."""
+        judged = f"validation loss {self.val_loss:.4f}, score {self.val_score:.4f}"
+        if not self.epoch:
+            return f"cut {self.cut}, start: {judged}"
+        trained = f"train loss {self.train_loss:.4f}, {self.images_per_second:.0f} images/s, {self.seconds:.1f} s"
+        return f"cut {self.cut}, epoch {self.epoch}: {judged}; {trained}, rate {self.rate:.2g}"
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """The best point of a training.
+
+    Attributes
+    ----------
+    weights:
+        Of the best epoch.
+    best_epoch:
+        0 where no epoch was better than the start.
+    coefficient:
+        Where between the start (0) and the best epoch (1) the weights lie (WiSE-FT, Wortsman et al. 2022).
+    losses:
+        Log-loss of each validation row at the best epoch, at the temperature that suits them.
+    history:
+        From epoch 0 on.
+    notes:
+        What a person should hear: why it stopped early, that it diverged.
+    """
+
+    weights: Weights
+    best_epoch: int
+    coefficient: float
+    losses: Floats
+    history: tuple[EpochRow, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What the validation rows say of the learner as it is."""
+
+    losses: Floats
+    score: float
+
+    @property
+    def loss(self) -> float:
+        """Mean of the rows' losses."""
+        return float(self.losses.mean())

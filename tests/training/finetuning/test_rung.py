@@ -1,0 +1,301 @@
+"""One rung from images to tuned weights: what stays frozen, what is resumed or refused, how the cut moves down."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import timm
+import torch
+
+from headstart.backbones.backbone import Backbone
+from headstart.backbones.bundled import BundledBackbone
+from headstart.backbones.pytorch.backbone import TorchBackbone
+from headstart.backbones.pytorch.network import LoadedNetwork
+from headstart.errors import OptionError, RunError
+from headstart.evaluation.metrics import score
+from headstart.features.compiling import compile_trunk
+from headstart.features.extract import extract
+from headstart.features.store import Store
+from headstart.files import sha256
+from headstart.imaging import encode
+from headstart.imaging.preprocessing import Preprocessing
+from headstart.runs import SilentProgress
+from headstart.tasks import TASKS
+from headstart.training.examples import Examples
+from headstart.training.finetuning import rung as module
+from headstart.training.finetuning.learner import Weights
+from headstart.training.finetuning.loop import Interrupted, Training
+from headstart.training.finetuning.outcome import Trained
+from headstart.training.finetuning.precision import PrecisionChoice
+from headstart.training.finetuning.recipe import Recipe
+from headstart.training.finetuning.rung import Ground, Tuned, Wish, check_wish, contact_sheet_of, fine_tune
+from headstart.training.finetuning.views import TrainingImages
+from headstart.training.linear import LinearModel
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+ROWS = 36
+FLOAT = PrecisionChoice("32-true", False)
+RECIPE = Recipe(epochs=2, batch_size=8, rate=1e-3, ema=0.5)
+PREPROCESSING = Preprocessing(64, 0.9, "bicubic", (0.5,) * 3, (0.5,) * 3)
+
+
+def _picture(number: int) -> bytes:
+    """Coarse noise; the second class is lighter on the right, not always clearly."""
+    generator = np.random.default_rng(number)
+    tiles = generator.integers(0, 200, (8, 8, 3)).astype(float)
+    tiles[:, 4:] += 40 * (number % 2) + generator.normal(0, 20)
+    return encode(np.kron(tiles.clip(0, 255).astype(np.uint8), np.ones((9, 9, 1), np.uint8)))
+
+
+PICTURES = [_picture(number) for number in range(ROWS)]
+
+
+def _network() -> Backbone:
+    torch.manual_seed(0)
+    return TorchBackbone(LoadedNetwork("timm/test_resnet", timm.create_model("test_resnet"), (), PREPROCESSING, "MIT"))
+
+
+def _accuracy(targets: npt.NDArray[np.generic], found: npt.NDArray[np.float64]) -> float:
+    return score("accuracy", "classification", targets, found)
+
+
+@pytest.fixture
+def make_ground(tmp_path: Path) -> Callable[..., Ground]:
+    """Thirty-six pictures of two classes, twelve of them held out, with the features of a network."""
+
+    def make(backbone: Backbone | None = None, *, flipped: int | None = None, **values: Any) -> Ground:
+        backbone = backbone or _network()
+        images = TrainingImages(PICTURES.__getitem__, [f"{i}.png" for i in range(ROWS)], list(map(sha256, PICTURES)))
+        compiled = compile_trunk(backbone.trunk(len(backbone.stages)), engine="torch", say=pytest.fail)
+        with Store.default(pytest.fail) as store:
+            table = extract(images.read, images.names, images.hashes, compiled, store, SilentProgress()).table
+        targets = np.arange(ROWS) % 2
+        if flipped is not None:
+            targets[flipped] = 1 - targets[flipped]
+        held = np.arange(ROWS) % 3 == 0
+        folds = ((np.flatnonzero(~held), np.flatnonzero(held)),)
+        columns = compiled.trunk.columns
+        examples = Examples(
+            table, np.arange(ROWS), columns, targets, 2, np.arange(ROWS), folds, TASKS["classification"]
+        )
+        given = {"engine": "torch", "progress": SilentProgress(), "say": pytest.fail, "folder": tmp_path, **values}
+        return Ground(backbone, images, examples, "accuracy", _accuracy, **given)
+
+    return make
+
+
+def _wish(strategy: Any, cut: int | None = None, **values: Any) -> Wish:
+    return Wish(strategy, cut, **{"augment": "light", "recipe": RECIPE, "precision": FLOAT, **values})
+
+
+def _same(found: Tuned, wanted: Tuned) -> None:
+    assert (found.cut, found.best_epoch, found.notes) == (wanted.cut, wanted.best_epoch, wanted.notes)
+    assert set(found.weights.tensors) == set(wanted.weights.tensors)
+    for name, values in wanted.weights.tensors.items():
+        np.testing.assert_array_equal(found.weights.tensors[name], values, err_msg=name)
+    np.testing.assert_array_equal(found.weights.head.weights, wanted.weights.head.weights)
+    assert [row.val_loss for row in found.history] == [row.val_loss for row in wanted.history]
+
+
+# ---- what is asked for --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wish", "named"),
+    [
+        (_wish("partial", 9), "cut 0 to 8, not 9"),
+        (_wish("partial", -1), "not -1"),
+        (_wish("full", 3), "--cut 3 belongs to partial"),
+        (_wish("scratch", 1), "--cut 1 belongs to partial"),
+        (_wish("progressive", 4), "--cut 4 belongs to partial"),
+        (_wish("partial", recipe=Recipe(batch_size=41)), "batch of 41 is more than the 40 training images"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_in_one_line(wish: Wish, named: str) -> None:
+    with pytest.raises(OptionError, match=named) as found:
+        check_wish(wish, stages=9, rows=40)
+    assert "\n" not in str(found.value)
+
+
+def test_where_nobody_says_a_third_of_the_stages_train() -> None:
+    cuts = [check_wish(_wish("partial"), stages=stages, rows=40) for stages in (1, 2, 3, 5, 9, 14)]
+    assert cuts == [0, 1, 2, 3, 6, 9]
+    assert [check_wish(_wish(name), stages=9, rows=40) for name in ("full", "scratch")] == [0, 0]
+    assert check_wish(_wish("partial", 0), stages=9, rows=40) == 0
+
+
+# ---- one training -------------------------------------------------------------------------------------------------
+
+
+def test_below_the_cut_and_in_all_statistics_the_backbone_is_the_source(make_ground: Callable[..., Ground]) -> None:
+    """Bit for bit, in the network whose weights predict."""
+    source = BundledBackbone("tf_efficientnet_lite0", size=64)
+    tuned = fine_tune(make_ground(source), _wish("partial", 7, head="random"))  # which any epoch improves on
+    assert tuned.cut == 7
+    changed = source.tuned(tuned.weights.tensors)
+    assert list(changed.tensors) == list(source.tensors)
+    moved = {name for name, values in changed.tensors.items() if not np.array_equal(values, source.tensors[name])}
+    upper = {name for name in source.tensors if name.startswith(("_conv_head", "_bn1", "_blocks.15"))}
+    assert moved <= {name for name in upper if "running_" not in name}
+    assert tuned.best_epoch
+    assert {"_conv_head.weight", "_bn1.weight", "_blocks.15._bn0.bias"} <= moved
+
+
+@pytest.mark.parametrize("strategy", ["partial", "full", "scratch"])
+def test_the_tuned_network_and_head_give_the_losses_that_chose_them(
+    make_ground: Callable[..., Ground], strategy: str
+) -> None:
+    """Through the engine that will predict, on the rows held out."""
+    from headstart.evaluation.calibration import fit_temperature, probabilities
+    from headstart.evaluation.scores import row_log_loss
+
+    ground = make_ground(folder=None)
+    wish = _wish(strategy, 2 if strategy == "partial" else None)
+    tuned = fine_tune(ground, wish)
+    backbone, images = ground.backbone.tuned(tuned.weights.tensors), ground.images
+    compiled = compile_trunk(backbone.trunk(len(backbone.stages)), engine="torch", say=pytest.fail)
+    with Store.default(pytest.fail) as store:
+        table = extract(images.read, images.names, images.hashes, compiled, store, SilentProgress()).table
+    held = ground.fold[1]
+    logits = tuned.weights.head.logits(table.rows(held, None, np.float32))
+    truth = ground.examples.targets[held]
+    found = row_log_loss(truth, probabilities(logits, fit_temperature(logits, truth, "softmax"), "softmax"))
+    np.testing.assert_allclose(found, tuned.losses, rtol=0.02, atol=0.02)
+    assert (tuned.cut, tuned.history[0].epoch) == (2 if strategy == "partial" else 0, 0)
+    assert contact_sheet_of(ground, wish, tuned).startswith(b"\x89PNG")
+
+
+# ---- interrupted --------------------------------------------------------------------------------------------------
+
+
+def test_an_interrupted_training_goes_on_in_the_precision_it_began_in(
+    make_ground: Callable[..., Ground], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wish = _wish("partial", 3, precision=None)
+    wanted = fine_tune(make_ground(folder=tmp_path / "undisturbed"), dataclasses.replace(wish, precision=FLOAT))
+
+    calls: list[str] = []
+
+    def measure(*_: Any, **__: Any) -> PrecisionChoice:
+        calls.append("measured")
+        return PrecisionChoice("32-true", False, {"float32": 12.5}, "float32; images/s: 12.5")
+
+    monkeypatch.setattr(module, "choose_precision", measure)
+    polls = iter(range(100))
+    with pytest.raises(Interrupted):
+        fine_tune(make_ground(stop=lambda: next(polls) == 5), wish)
+    assert {path.name for path in tmp_path.iterdir()} >= {"checkpoint-3.pt", "precision-3.json"}
+    found = fine_tune(make_ground(), wish)
+    assert calls == ["measured"]
+    assert found.precision == PrecisionChoice("32-true", False, {"float32": 12.5}, "float32; images/s: 12.5")
+    _same(found, wanted)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"flipped": 1}, "its training rows is"),
+        ({"flipped": 3}, "its validation rows is"),
+        ({"backbone": "other"}, "its weights is"),
+        ({"wish": {"recipe": dataclasses.replace(RECIPE, rate=2e-3)}}, r"its rate is '0.001', here it is '0.002'"),
+        ({"wish": {"augment": "strong"}}, "its augmentation is"),
+        ({"wish": {"precision": PrecisionChoice("bf16-mixed", False)}}, "its precision is"),
+    ],
+)
+def test_the_checkpoint_of_another_training_is_refused(
+    make_ground: Callable[..., Ground], change: dict[str, Any], named: str
+) -> None:
+    polls = iter(range(100))
+    with pytest.raises(Interrupted):
+        fine_tune(make_ground(stop=lambda: next(polls) == 2), _wish("partial", 3))
+    values = dict(change)
+    wish = _wish("partial", 3, **values.pop("wish", {}))
+    if values.pop("backbone", None):
+        source = _network()
+        values["backbone"] = source.tuned({"bn1.weight": source.trainable(0).tensors()["bn1.weight"] + 1})
+    with pytest.raises(RunError, match="belongs to another training") as found:
+        fine_tune(make_ground(**values), wish)
+    assert found.match(named)
+
+
+# ---- progressive --------------------------------------------------------------------------------------------------
+
+
+def test_the_cut_moves_down_and_each_training_starts_where_the_best_stood(
+    make_ground: Callable[..., Ground], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts: list[tuple[int, Weights]] = []
+    ends: list[Trained] = []
+
+    class Watched(Training):
+        def __init__(self, learner: Any, *arguments: Any, cut: int, **options: Any) -> None:
+            starts.append((cut, Weights.of(learner)))
+            super().__init__(learner, *arguments, cut=cut, **options)
+
+        def run(self) -> Trained:
+            ends.append(super().run())
+            return ends[-1]
+
+    monkeypatch.setattr(module, "Training", Watched)
+    ground = make_ground(folder=None)
+    tuned = fine_tune(ground, _wish("progressive", recipe=dataclasses.replace(RECIPE, rate=5e-3)))
+    stages = len(ground.backbone.stages)
+    assert [cut for cut, _ in starts] == list(range(stages - 1, stages - 1 - len(starts), -1))
+    best, source = ends[0], ground.backbone.trainable(0).tensors()
+    for (cut, start), end in zip(starts[1:], ends[1:], strict=True):
+        known = {**source, **best.weights.tensors}
+        for name, values in start.tensors.items():
+            np.testing.assert_array_equal(values, known[name], err_msg=f"cut {cut}: {name}")
+        np.testing.assert_array_equal(start.head.weights, best.weights.head.weights)
+        assert end.history[0].val_loss == pytest.approx(best.losses.mean(), rel=1e-3)
+        best = end if end.losses.mean() < best.losses.mean() else best
+    assert best is not ends[0]  # something was learnt on the way
+    np.testing.assert_array_equal(tuned.losses, best.losses)
+    assert tuned.cut == starts[[end is best for end in ends].index(True)][0]
+    assert len(tuned.history) == sum(len(end.history) for end in ends)
+
+
+@pytest.mark.parametrize(
+    ("means", "trained", "best"),
+    [
+        ([1.0, 0.8, 0.6, 0.4, 0.2], [4, 3, 2, 1, 0], 0),  # every cut helps
+        ([1.0, 1.1, 1.2], [4, 3, 2], 4),  # none does
+        ([1.0, 0.5, 0.7, 0.6], [4, 3, 2, 1], 3),
+        ([1.0, 1.1, 0.5, 0.7, 0.3], [4, 3, 2, 1, 0], 0),  # one fruitless cut is borne
+        ([1.0, 0.999, 0.998], [4, 3, 2], 2),  # within noise: the least is kept, and it ends
+    ],
+)
+def test_unfreezing_ends_after_two_fruitless_cuts_and_gives_the_best_back(
+    make_ground: Callable[..., Ground],
+    monkeypatch: pytest.MonkeyPatch,
+    means: list[float],
+    trained: list[int],
+    best: int,
+) -> None:
+    calls: list[int] = []
+    noise = np.random.default_rng(0).normal(0, 0.05, (10, 12))
+
+    def train(self: Any, cut: int, head: LinearModel, tensors: dict[str, Any]) -> Tuned:
+        calls.append(cut)
+        rows = noise[len(calls)] - noise[len(calls)].mean() + means[len(calls) - 1]
+        weights = Weights({"weight": np.full(1, cut, np.float32)}, head)
+        return Tuned(weights, cut, 1, 1.0, rows, (), FLOAT, frozenset(), (f"of cut {cut}",))
+
+    monkeypatch.setattr(module._Session, "train", train)
+    ground = make_ground(folder=None)
+    monkeypatch.setattr(ground.backbone, "stages", ground.backbone.stages[:1] * 5)
+    session = module._Session(ground, _wish("progressive"), None, lambda row: None)  # type: ignore[arg-type]
+    found = session.progress_down(LinearModel(np.zeros((2, 2)), np.zeros(2), "softmax"))
+    assert calls == trained
+    assert found.cut == best
+    assert found.weights.tensors["weight"] == best
+    ended = [note for note in found.notes if note.startswith("unfreezing ended")]
+    assert bool(ended) == (trained[-1] > 0)
+    assert "of cut 4" in found.notes
