@@ -277,7 +277,7 @@ def test_the_run_and_its_model_folder_open_to_the_same(
 def test_other_weights_or_another_preprocessing_are_refused(digits_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = module.find_backbone("bundled/tf_efficientnet_lite0")
     monkeypatch.setattr(found, "weights_sha256", "f" * 64)
-    monkeypatch.setattr(module, "find_backbone", lambda name: found)
+    monkeypatch.setattr(module, "find_backbone", lambda name, **_: found)
     with pytest.raises(ArtifactError, match="fitted on weights"):
         headstart.open(digits_run)
 

@@ -101,10 +101,10 @@ def test_the_state_of_another_training_is_refused_with_every_difference(
     path: Path, change: dict[str, str], said: list[str]
 ) -> None:
     Checkpoints(path, IDENTITY).save(STATE)
-    with pytest.raises(RunError, match="another training") as found:
+    with pytest.raises(RunError, match=r"another training") as found:
         Checkpoints(path, {**IDENTITY, **change}).load()
     assert all(part in str(found.value) for part in said)
-    with pytest.raises(RunError, match="its rate is '0.001', here it is None"):
+    with pytest.raises(RunError, match=r"its rate is '0.001', here it is None"):
         Checkpoints(path, {name: value for name, value in IDENTITY.items() if name != "rate"}).load()
 
 

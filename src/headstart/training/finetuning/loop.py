@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -110,9 +111,7 @@ class Training:
         self._balance: Balance = recipe.balance_for(counts, self._kind, len(rows.targets))
         self._offsets = np.array(self._balance.prior_offsets)
         self._targets = torch.from_numpy(rows.targets.astype(np.float32))
-        self._fabric = fabric or lightning.fabric.Fabric(
-            accelerator="auto", devices=1, precision=recipe.precision.precision
-        )
+        self._fabric = fabric or _one_process(recipe)
         if recipe.precision.channels_last:
             learner.to(memory_format=torch.channels_last)
         _shift(learner, -self._offsets)  # what the balance takes away while training comes back when judging
@@ -137,7 +136,9 @@ class Training:
         self._epoch, self._batch, self._step, self._sums = 0, 0, 0, [0.0, 0.0]
         self._start = {key: value.detach().clone() for key, value in learner.state_dict().items()}
         self._best: dict[str, Tensor] = {}
-        self._best_losses = self._reference = np.empty(0)
+        self._best_epoch = 0
+        self._best_losses = self._lowest = self._reference = np.empty(0)
+        self._warning: str | None = None
 
     def run(self) -> Trained:
         """Train from the start, or from the saved state.
@@ -162,8 +163,10 @@ class Training:
             self._sums = [0.0, 0.0]
             self._save()
         coefficient = self._interpolate()
+        if self._warning:
+            self._notes.append(self._warning)
         _shift(self._learner, self._offsets)
-        best, weights = self._stopping.best_epoch or 0, Weights.of(self._learner)
+        best, weights = self._best_epoch, Weights.of(self._learner)
         if not best:
             self._notes.append(f"no epoch above cut {self._cut} did better on the validation rows: the start is kept")
         return Trained(weights, best, coefficient, self._best_losses, tuple(self._history), tuple(self._notes))
@@ -171,7 +174,7 @@ class Training:
     def _interpolate(self) -> float:
         """Leave the learner at the best epoch, or half way to it from the start where validation prefers that."""
         coefficient = 1.0
-        for candidate in WISE_COEFFICIENTS if self._stopping.best_epoch else ():
+        for candidate in WISE_COEFFICIENTS if self._best_epoch else ():
             if 0 < candidate < 1:
                 self._learner.load_state_dict(interpolate(self._start, self._best, candidate))
                 judged = self._judge()
@@ -276,9 +279,11 @@ class Training:
         """Judge the learner, remember it where it is the best so far, and write the epoch's line."""
         with self._average.applied_to(self._learner) if self._average and self._step else contextlib.nullcontext():
             judged = self._judge()
-            if self._stopping.best is None or judged.loss < self._stopping.best:
+            if self._is_worth_keeping(judged):
                 self._best = {key: value.detach().clone() for key, value in self._learner.state_dict().items()}
-                self._best_losses = judged.losses
+                self._best_losses, self._best_epoch = judged.losses, self._epoch
+        if self._stopping.best is None or judged.loss < self._stopping.best:
+            self._lowest = judged.losses
         noise = 0.0
         if len(self._reference) and math.isfinite(judged.loss):
             noise = NOISE_ERRORS * improvement(self._reference, judged.losses, self._held.groups).standard_error
@@ -291,11 +296,21 @@ class Training:
         self._watch(noise)
         self._tell(row)
 
+    def _is_worth_keeping(self, judged: Judged) -> bool:
+        """Whether the learner beats the start, and the epoch of the lowest loss does not beat it by more than noise.
+
+        The rates end near zero, so the last epochs are the best but for what validation can't see. On few rows the
+        epoch of the lowest loss is the lucky one as often as the best one; on many the two are the same.
+        """
+        if not self._history:
+            return True
+        if not judged.loss < self._history[0].val_loss:
+            return False
+        return not improvement(judged.losses, self._lowest, self._held.groups).beyond_noise
+
     def _watch(self, noise: float) -> None:
         losses = [EpochLosses(row.epoch, row.train_loss, row.val_loss, noise) for row in self._history[1:]]
-        warning = diverging(losses)
-        if warning and warning not in self._notes:
-            self._notes.append(warning)
+        self._warning = diverging(losses) or self._warning
 
     @torch.inference_mode()
     def _judge(self) -> Judged:
@@ -330,6 +345,9 @@ class Training:
                 "start": self._start,
                 "best": self._best,
                 "best_losses": torch.from_numpy(self._best_losses),
+                "best_epoch": self._best_epoch,
+                "lowest": torch.from_numpy(self._lowest),
+                "warning": self._warning,
                 "reference": torch.from_numpy(self._reference),
                 "stopping": dataclasses.asdict(self._stopping),
                 "history": [dataclasses.asdict(row) for row in self._history],
@@ -351,7 +369,9 @@ class Training:
         device = self._fabric.device
         self._start = {key: value.to(device) for key, value in state["start"].items()}
         self._best = {key: value.to(device) for key, value in state["best"].items()}
-        self._best_losses, self._reference = state["best_losses"].numpy(), state["reference"].numpy()
+        self._best_losses, self._best_epoch = state["best_losses"].numpy(), state["best_epoch"]
+        self._lowest, self._reference = state["lowest"].numpy(), state["reference"].numpy()
+        self._warning = state["warning"]
         self._stopping = EarlyStopping(**state["stopping"])
         self._history = [EpochRow(**row) for row in state["history"]]
         self._notes = list(state["notes"])
@@ -372,6 +392,12 @@ def _groups(learner: Learner, recipe: Recipe) -> list[dict[str, Any]]:
         [("head", learner.head)], rate=recipe.rate * recipe.head_factor, decay_per_stage=1.0, weight_decay=decay
     )
     return [*stages, *head]
+
+
+def _one_process(recipe: Recipe) -> lightning.fabric.Fabric:
+    """On what the machine has, without a word about it."""
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    return lightning.fabric.Fabric(accelerator="auto", devices=1, precision=recipe.precision.precision)
 
 
 def _shift(learner: Learner, offsets: Floats) -> None:
