@@ -17,6 +17,10 @@ _SUBJECTS = {
     "prototype": "nearest-class-mean classifier on features of {backbone}",
     "linear_probe": "linear probe on features of {backbone}",
     "linear_probe_all_stages": "linear probe on features of all stages of {backbone}",
+    "partial": "partly fine-tuned {backbone}",
+    "progressive": "progressively fine-tuned {backbone}",
+    "full": "fully fine-tuned {backbone}",
+    "scratch": "{backbone} trained from scratch",
 }
 _NAMES = {
     "accuracy": "accuracy",

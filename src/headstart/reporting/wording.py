@@ -13,6 +13,10 @@ _STRATEGIES = {
     "prototype": "nearest class mean",
     "linear_probe": "linear probe",
     "linear_probe_all_stages": "linear probe on all stages",
+    "partial": "partial fine-tuning",
+    "progressive": "progressive unfreezing",
+    "full": "full fine-tuning",
+    "scratch": "training from scratch",
     "knn": "k-nearest neighbours",
     "majority": "class frequencies alone",
 }

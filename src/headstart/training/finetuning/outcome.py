@@ -43,7 +43,8 @@ class Trained:
     weights:
         Of the best epoch.
     best_epoch:
-        The last of those that the epoch of the lowest loss does not beat by more than noise; 0 where none beat the start.
+        The last of those that the epoch of the lowest loss does not beat by more than noise; 0 where none beat the
+        start.
     coefficient:
         Where between the start (0) and the best epoch (1) the weights lie (WiSE-FT, Wortsman et al. 2022).
     losses:
