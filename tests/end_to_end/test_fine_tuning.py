@@ -134,6 +134,15 @@ def test_sigterm_saves_a_checkpoint_and_says_how_to_go_on(fit: Fit, terminated: 
     assert json.loads((fit.work / "left" / "run.json").read_text())["state"] != "finished"
 
 
+def test_sigterm_before_the_training_ends_at_once(fit: Fit, terminated: Process) -> None:
+    """There is nothing to save yet but what the store has."""
+    ended = fit("--out", "early", "--seed", 1, until="features:", send=signal.SIGTERM)
+    assert ended.code in (130, 143), ended.err
+    assert "Traceback" not in ended.err
+    assert "epoch 1:" not in ended.err
+    assert not list(fit.work.glob("early/checkpoint-*"))
+
+
 def test_resumed_killed_and_begun_again_a_run_ends_as_an_undisturbed_one(
     fit: Fit, terminated: Process, reference: Path
 ) -> None:

@@ -106,11 +106,3 @@ def test_the_state_of_another_training_is_refused_with_every_difference(
     assert all(part in str(found.value) for part in said)
     with pytest.raises(RunError, match=r"its rate is '0.001', here it is None"):
         Checkpoints(path, {name: value for name, value in IDENTITY.items() if name != "rate"}).load()
-
-
-def test_it_can_be_removed_also_twice(path: Path) -> None:
-    checkpoints = Checkpoints(path, IDENTITY)
-    checkpoints.save(STATE)
-    checkpoints.remove()
-    checkpoints.remove()
-    assert checkpoints.load() is None

@@ -131,8 +131,12 @@ def test_interrupted_after_any_step_or_epoch_and_resumed_equals_undisturbed(tiny
         same(problem.changed(seed=1).training().run(), wanted)
 
 
-def test_interrupted_again_and_again(tiny: ModuleType, tmp_path: Path) -> None:
-    problem = tiny.Problem().changed(balance=balance_by("sampling", [22, 15, 7], "softmax", rows=44))
+@pytest.mark.parametrize("ends", ["with its epochs", "early"])
+def test_interrupted_again_and_again(tiny: ModuleType, tmp_path: Path, ends: str) -> None:
+    if ends == "early":
+        problem = tiny.Problem(informative=False).changed(epochs=20, patience=2)
+    else:
+        problem = tiny.Problem().changed(balance=balance_by("sampling", [22, 15, 7], "softmax", rows=44))
     wanted = problem.training().run()
     for _ in range(100):
         try:

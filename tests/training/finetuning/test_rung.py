@@ -262,6 +262,22 @@ def test_the_cut_moves_down_and_each_training_starts_where_the_best_stood(
     assert len(tuned.history) == sum(len(end.history) for end in ends)
 
 
+def test_unfreezing_goes_on_at_the_cut_where_it_was_interrupted(
+    make_ground: Callable[..., Ground], tmp_path: Path
+) -> None:
+    """A cut has two epochs of three steps, and is asked eight times: the thirteenth lies in the second cut."""
+    wish = _wish("progressive", recipe=dataclasses.replace(RECIPE, rate=5e-3))
+    wanted = fine_tune(make_ground(folder=None), wish)
+    polls = iter(range(1000))
+    with pytest.raises(Interrupted):
+        fine_tune(make_ground(stop=lambda: next(polls) == 12), wish)
+    assert len(list(tmp_path.glob("checkpoint-*.pt"))) == 2
+    again = iter(range(1000))
+    _same(fine_tune(make_ground(stop=lambda: next(again) == 10**6), wish), wanted)
+    asked, undisturbed = next(again), sum(2 * 4 for _ in {row.cut for row in wanted.history})
+    assert asked < undisturbed - 8  # the first cut was not trained again
+
+
 @pytest.mark.parametrize(
     ("means", "trained", "best"),
     [

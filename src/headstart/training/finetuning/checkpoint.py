@@ -77,7 +77,3 @@ class Checkpoints:
                 "delete it to train anew, or go on with what it was begun with"
             )
         return dict(saved["state"])
-
-    def remove(self) -> None:
-        """Delete the file, once nothing will go on from it."""
-        self._path.unlink(missing_ok=True)
