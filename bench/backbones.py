@@ -36,7 +36,7 @@ NAMES = (
     "timm/mobilenetv3_large_100",
     "timm/mobilenetv4_conv_medium",
     "timm/efficientnet_b0",
-    "timm/tf_efficientnetv2_s",
+    "timm/tf_efficientnetv2_b0",
     "timm/convnext_tiny",
     "timm/vit_small_patch16_224",
     "timm/deit_small_patch16_224",

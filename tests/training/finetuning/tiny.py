@@ -21,8 +21,9 @@ from torch import nn
 
 from headstart.backbones.pytorch.suffix import TrainableSuffix
 from headstart.training.finetuning.checkpoint import Checkpoints
+from headstart.training.finetuning.held_out import HeldOut
 from headstart.training.finetuning.learner import Learner
-from headstart.training.finetuning.loop import HeldOut, Rows, Training
+from headstart.training.finetuning.loop import Rows, Training
 from headstart.training.finetuning.outcome import Trained
 from headstart.training.finetuning.recipe import Recipe
 from headstart.training.finetuning.view_policy import Policy

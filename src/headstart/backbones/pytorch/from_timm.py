@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -118,7 +119,7 @@ def load(model: str, *, size: int | None = None) -> LoadedNetwork:
 
 
 def untrained(model: str, *, size: int | None = None) -> LoadedNetwork:
-    """The architecture of ``timm/<model>`` with random weights: it is as fast and large as with trained ones.
+    """The architecture of ``timm/<model>`` with random weights, the same each time: as fast and large as trained ones.
 
     Raises
     ------
@@ -131,7 +132,10 @@ def untrained(model: str, *, size: int | None = None) -> LoadedNetwork:
         raise BackboneError(f"{name}: timm knows nothing about its images")
     preprocessing = _preprocessing(name, registered.to_dict(), size)
     recipe = _Recipe(model.partition(".")[0], registered.input_size[-1], {})
-    return _loaded(name, recipe.build(preprocessing.size), recipe, preprocessing, None)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = recipe.build(preprocessing.size)
+    return _loaded(name, network, recipe, preprocessing, None)
 
 
 def load_folder(folder: Path, *, size: int | None = None) -> LoadedNetwork:

@@ -17,8 +17,10 @@ STAGE_DECAY: Final = 0.75
 # A random head's rate over the stage rate: the lower end of the 10 to 100 that separate new from pretrained layers in
 # fastai's fine_tune and in most published recipes. A head from the probe gets 1.
 RANDOM_HEAD_FACTOR: Final = 10.0
-# Linear warm-up as a share of all steps: 20 of 300 epochs in DeiT (Touvron et al. 2021), 5 of 100 in MAE's fine-tuning.
-WARMUP_SHARE: Final = 0.05
+# Linear warm-up as a share of all steps: fastai's one-cycle schedule spends a quarter on it (pct_start 0.25). Recipes
+# for long trainings take 5 %, but there that is thousands of steps; here it would be five, and AdamW's first steps,
+# whose scale is not known yet, would undo what the probe knows.
+WARMUP_SHARE: Final = 0.25
 # Where the cosine ends, as a share of the base rate. timm ends at 1e-5 or 1e-6 from 1e-3; exactly 0 would waste a step.
 RATE_FLOOR: Final = 0.01
 # A rung that did worse than its predecessor is tried again at this share of its rate (the ladder's rule).

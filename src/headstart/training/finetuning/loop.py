@@ -8,7 +8,7 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,16 +20,15 @@ from torch import Tensor
 
 from headstart.backbones.pytorch.groups import parameter_groups
 from headstart.errors import EngineError
-from headstart.evaluation.calibration import fit_temperature, probabilities
-from headstart.evaluation.scores import row_label_log_loss, row_log_loss
 from headstart.training.finetuning.averaging import WeightAverage, interpolate
 from headstart.training.finetuning.checkpoint import Checkpoints
 from headstart.training.finetuning.defaults import NOISE_ERRORS, WISE_COEFFICIENTS
+from headstart.training.finetuning.held_out import HeldOut, Judged
 from headstart.training.finetuning.imbalance import Balance
 from headstart.training.finetuning.learner import Learner, Weights
 from headstart.training.finetuning.losses import AnchorPenalty, training_loss
 from headstart.training.finetuning.mixing import cutmix, mixup
-from headstart.training.finetuning.outcome import EpochRow, Floats, Judged, Trained
+from headstart.training.finetuning.outcome import EpochRow, Floats, Trained
 from headstart.training.finetuning.precision import lay_out
 from headstart.training.finetuning.recipe import Recipe
 from headstart.training.finetuning.sampling import balanced_order, batches, epoch_order, halved, micro_batches, shard
@@ -46,26 +45,6 @@ class Rows:
 
     targets: Floats
     views: Views
-
-
-@dataclass(frozen=True, eq=False)
-class HeldOut:
-    """The validation rows, which judge every epoch and are never trained on.
-
-    Attributes
-    ----------
-    batches:
-        Gives their clean views in order: boundary rows or images, a batch at a time.
-    targets, groups:
-        As :class:`headstart.training.examples.Examples` has them.
-    score:
-        The governing metric of calibrated probabilities (n, C).
-    """
-
-    batches: Callable[[], Iterator[npt.NDArray[Any]]]
-    targets: npt.NDArray[np.generic]
-    groups: npt.NDArray[np.int64]
-    score: Callable[[Floats], float]
 
 
 class Interrupted(KeyboardInterrupt):
@@ -306,6 +285,8 @@ class Training:
             return True
         if not judged.loss < self._history[0].val_loss:
             return False
+        if not np.isfinite(self._lowest).all():
+            return True
         return not improvement(judged.losses, self._lowest, self._held.groups).beyond_noise
 
     def _watch(self, noise: float) -> None:
@@ -324,14 +305,7 @@ class Training:
             inputs = torch.from_numpy(batch).to(self._fabric.device)
             parts.append(self._model(lay_out(inputs, channels_last=self._recipe.precision.channels_last)).cpu())
         logits = torch.cat(parts).double().numpy() + self._offsets
-        return self._fabric.broadcast(self._judge_logits(logits))
-
-    def _judge_logits(self, logits: Floats) -> Judged:
-        if not np.isfinite(logits).all():
-            return Judged(np.full(len(logits), np.inf), math.nan)
-        temperature = fit_temperature(logits, self._held.targets, self._kind)
-        found = probabilities(logits, temperature, self._kind)
-        return Judged(_row_losses(self._kind, self._held.targets, found), float(self._held.score(found)))
+        return self._fabric.broadcast(self._held.judge(logits, self._kind))
 
     def _save(self) -> None:
         if self._checkpoints is None or self._fabric.global_rank:
@@ -410,7 +384,3 @@ def _shift(learner: Learner, offsets: Floats) -> None:
 def _seed(*parts: int) -> int:
     """A seed from several numbers."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:7], "big")
-
-
-def _row_losses(kind: Kind, targets: npt.NDArray[Any], found: Floats) -> Floats:
-    return row_log_loss(targets, found) if kind == "softmax" else row_label_log_loss(targets.astype(bool), found)

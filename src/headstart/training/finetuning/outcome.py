@@ -1,4 +1,4 @@
-"""What a training tells of itself: the lines of its history, what validation rows say, and its best point."""
+"""What a training tells of itself: the lines of its history, and its best point."""
 
 from __future__ import annotations
 
@@ -61,16 +61,3 @@ class Trained:
     losses: Floats
     history: tuple[EpochRow, ...]
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """What the validation rows say of the learner as it is."""
-
-    losses: Floats
-    score: float
-
-    @property
-    def loss(self) -> float:
-        """Mean of the rows' losses."""
-        return float(self.losses.mean())

@@ -28,9 +28,11 @@ from headstart.training.examples import Examples, Ints
 from headstart.training.finetuning.augmentation import Augmenter
 from headstart.training.finetuning.checkpoint import Checkpoints
 from headstart.training.finetuning.contact_sheet import contact_sheet
+from headstart.training.finetuning.defaults import RANDOM_HEAD_FACTOR
+from headstart.training.finetuning.held_out import HeldOut
 from headstart.training.finetuning.imbalance import choose_balance
 from headstart.training.finetuning.learner import Learner, Weights, load_tensors, random_head, start_from_scratch
-from headstart.training.finetuning.loop import HeldOut, Rows, Training
+from headstart.training.finetuning.loop import Rows, Training
 from headstart.training.finetuning.losses import training_loss
 from headstart.training.finetuning.outcome import EpochRow, Trained
 from headstart.training.finetuning.precision import PrecisionChoice, choose_precision
@@ -93,6 +95,12 @@ class Wish:
     head: Literal["probe", "random"] = "probe"
     recipe: Recipe = dataclasses.field(default_factory=Recipe)
     precision: PrecisionChoice | None = None
+
+    def head_recipe(self) -> Recipe:
+        """The recipe; a head that knows nothing learns faster, and is not held to where it began."""
+        if self.strategy != "scratch" and self.head == "probe":
+            return self.recipe
+        return dataclasses.replace(self.recipe, head_factor=RANDOM_HEAD_FACTOR, head_anchor=0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +174,7 @@ class _Session:
         images = _some(ground.images, train)
         with self._views(images, compiled) as views:
             targets = ground.examples.encoded[train]
-            recipe = dataclasses.replace(wish.recipe, balance=self._balance, head_factor=self._head_factor())
+            recipe = dataclasses.replace(wish.head_recipe(), balance=self._balance)
             choice = self._precision(cut, partial(self._measure_precision, learner, views, targets, recipe))
             recipe = dataclasses.replace(recipe, precision=choice)
             judge = HeldOut(
@@ -212,9 +220,6 @@ class _Session:
     @property
     def _groups(self) -> npt.NDArray[np.int64]:
         return self._ground.examples.groups[self._ground.fold[1]]
-
-    def _head_factor(self) -> float:
-        return self._wish.recipe.head_factor
 
     def _compile(self, cut: int) -> CompiledTrunk:
         return compile_trunk(self._ground.backbone.trunk(cut), engine=self._ground.engine, say=self._ground.say)
