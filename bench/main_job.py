@@ -246,8 +246,8 @@ def reference_network(backbone: Any) -> Any:
     import timm
     import torch
 
+    from headstart.backbones._lite_graph import lite_key
     from headstart.backbones.bundled import BUNDLED
-    from headstart.backbones.torch_timm import lite_key
 
     architecture = BUNDLED["tf_efficientnet_lite0"].architecture
     network = timm.create_model("tf_efficientnet_lite0")
