@@ -111,7 +111,7 @@ def plain_loop(table: str, cut: int, seed: int, epochs: int, name: str) -> dict[
 
     torch.manual_seed(seed)
     backbone, dataset = find_backbone(name), load(table)
-    dataset, _ = resolve(dataset, seed=seed)
+    dataset, _ = resolve(dataset, test=None, seed=seed)
     development = np.flatnonzero(dataset.splits != "test")
     targets, groups = dataset.targets[development], dataset.groups[development]
     train = development[folds(targets, groups, 5, seed)[0][0]]  # the rows that headstart trains on

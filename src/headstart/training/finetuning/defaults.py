@@ -31,8 +31,10 @@ RETRY_FACTOR: Final = 0.1
 # The reference setting of the project's own comparisons.
 EPOCHS: Final = 12
 BATCH_SIZE: Final = 32
-# Epochs without an improvement beyond noise after which training stops: a quarter of EPOCHS.
-PATIENCE: Final = 3
+# Epochs without an improvement beyond noise after which training stops. Rates that rise and then fall to nothing bring
+# the gain at the end: what starts at the probe is often worse in between, so EPOCHS are seen through, and only longer
+# trainings stop early.
+PATIENCE: Final = EPOCHS
 # An improvement must exceed this many standard errors of the paired differences; 1 keeps about five of six gains that
 # are real and as large as noise, and costs no more than patience where it is wrong (Breiman et al. 1984's one-SE rule).
 NOISE_ERRORS: Final = 1.0
