@@ -127,7 +127,10 @@ def fit(
     epochs: Annotated[int | None, typer.Option(min=1, help="Of fine-tuning.")] = None,
     lr: Annotated[float | None, typer.Option(help="Fine-tuning's learning rate in the highest stage.")] = None,
     views: Annotated[int | None, typer.Option(min=1, help="Augmented views of an image in use at a time.")] = None,
-    augment: Annotated[str, typer.Option(help="none, light, medium, strong, medical or overhead.")] = "medium",
+    augment: Annotated[
+        str | None,
+        typer.Option(help="Of fine-tuning: none, light, medium, strong, medical or overhead.", show_default="medium"),
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Of fine-tuning.")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.")] = None,
     as_json: AsJson = False,

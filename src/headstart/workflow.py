@@ -62,7 +62,7 @@ ABSTAIN_ERROR = 0.05
 FOLDS = 5
 # What is held out to test a fine-tuned model where the data has no split and is small.
 HELD_OUT = 0.2
-_FINE_TUNING = ("cut", "epochs", "rate", "views", "batch_size")
+_FINE_TUNING = ("cut", "epochs", "rate", "views", "augment", "batch_size")
 # Up to this many images the fits' matrices are too small to gain from several threads on a laptop's cores.
 SMALL = 5000
 
@@ -120,7 +120,7 @@ class Options:
     epochs: int | None = None
     rate: float | None = None
     views: int | None = None
-    augment: str = "medium"
+    augment: str | None = None
     batch_size: int | None = None
 
     def check(self) -> None:
@@ -135,7 +135,8 @@ class Options:
             raise OptionError(
                 f"{', '.join(asked)} belong to fine-tuning: add --strategy partial, progressive, full or scratch"
             )
-        find_preset(self.augment)
+        if self.augment is not None:
+            find_preset(self.augment)
         if self.engine not in ("auto", "openvino", "torch"):
             raise OptionError(f"unknown engine {self.engine!r}: choose auto, openvino or torch")
         check_allowed(self.licence)
@@ -145,6 +146,7 @@ class Options:
 
         Raises :class:`OptionError` for a value out of its range.
         """
+        from headstart.training.finetuning.defaults import AUGMENT
         from headstart.training.finetuning.recipe import Recipe
         from headstart.training.finetuning.rung import Wish
         from headstart.training.finetuning.view_policy import Policy
@@ -154,7 +156,8 @@ class Options:
         chosen: dict[str, Any] = {name: value for name, value in given if value is not None}
         usual = Recipe(seed=self.seed)
         recipe = dataclasses.replace(usual, **{"batch_size": min(usual.batch_size, rows), **chosen})
-        return Wish(cast("Any", self.strategy), self.cut, augment=self.augment, recipe=recipe)
+        augment = self.augment or AUGMENT
+        return Wish(cast("Any", self.strategy), self.cut, augment=augment, recipe=recipe)
 
 
 def fit(

@@ -203,6 +203,7 @@ def test_the_saved_model_predicts_what_the_run_predicted_also_without_torch(
         ({"augment": "heavy"}, "heavy"),
         ({"strategy": "progressive", "cut": 5}, "--cut 5 belongs to partial"),
         ({"strategy": "linear_probe", "epochs": 5}, "epochs belong to fine-tuning"),
+        ({"strategy": "auto", "augment": "strong"}, "augment belong to fine-tuning"),
     ],
 )
 def test_options_out_of_range_are_refused_before_any_work(

@@ -26,6 +26,11 @@ RATE_FLOOR: Final = 0.01
 # A rung that did worse than its predecessor is tried again at this share of its rate (the ladder's rule).
 RETRY_FACTOR: Final = 0.1
 
+# ---- augmentation ------------------------------------------------------------------------------------------------
+
+# Crops, flips, small turns and light: about what fastai's aug_transforms does by default.
+AUGMENT: Final = "medium"
+
 # ---- length ------------------------------------------------------------------------------------------------------
 
 # The reference setting of the project's own comparisons.

@@ -28,7 +28,7 @@ from headstart.training.examples import Examples, Ints
 from headstart.training.finetuning.augmentation import Augmenter
 from headstart.training.finetuning.checkpoint import Checkpoints
 from headstart.training.finetuning.contact_sheet import contact_sheet
-from headstart.training.finetuning.defaults import RANDOM_HEAD_FACTOR
+from headstart.training.finetuning.defaults import AUGMENT, RANDOM_HEAD_FACTOR
 from headstart.training.finetuning.held_out import HeldOut
 from headstart.training.finetuning.imbalance import choose_balance
 from headstart.training.finetuning.learner import Learner, Weights, load_tensors, random_head, start_from_scratch
@@ -91,7 +91,7 @@ class Wish:
 
     strategy: Strategy
     cut: int | None = None
-    augment: str = "medium"
+    augment: str = AUGMENT
     head: Literal["probe", "random"] = "probe"
     recipe: Recipe = dataclasses.field(default_factory=Recipe)
     precision: PrecisionChoice | None = None
