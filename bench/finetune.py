@@ -101,9 +101,10 @@ def plain_loop(table: str, cut: int, seed: int, epochs: int, name: str) -> dict[
     """The usual script: a data loader, frozen stages in eval mode without gradient, AdamW and a cosine above them."""
     import numpy as np
     import torch
-    from torch.utils.data import DataLoader, Dataset
+    from torch.utils.data import DataLoader, Dataset, get_worker_info
 
     from headstart.backbones.catalogue import find_backbone
+    from headstart.backbones.pytorch.folding import unfold
     from headstart.data import load, resolve
     from headstart.data.splits import folds
     from headstart.imaging import load_view
@@ -118,8 +119,8 @@ def plain_loop(table: str, cut: int, seed: int, epochs: int, name: str) -> dict[
     augmenter = Augmenter("medium", backbone.preprocessing, seed=seed)
 
     class Images(Dataset):  # type: ignore[misc]
-        def __init__(self, places: Any, epoch: int | None) -> None:
-            self.places, self.epoch = places, epoch
+        def __init__(self, places: Any, *, augmented: bool) -> None:
+            self.places, self.augmented, self.views = places, augmented, [0] * len(places)
 
         def __len__(self) -> int:
             return len(self.places)
@@ -127,12 +128,15 @@ def plain_loop(table: str, cut: int, seed: int, epochs: int, name: str) -> dict[
         def __getitem__(self, position: int) -> tuple[Any, int]:
             place = int(self.places[position])
             data, file = dataset.read(place), dataset.files[place]
-            if self.epoch is None:
+            if not self.augmented:
                 return load_view(data, backbone.preprocessing, file), int(dataset.targets[place])
-            return augmenter.load(data, file, self.epoch), int(dataset.targets[place])
+            self.views[position] += 1  # each worker counts the views that it gives
+            view = 2 * self.views[position] + get_worker_info().id
+            return augmenter.load(data, file, view), int(dataset.targets[place])
 
-    frozen = backbone.module(backbone.trunk(cut)) if cut else None
+    frozen = backbone.module(backbone.trunk(cut)).to(memory_format=torch.channels_last) if cut else None
     suffix = backbone.trainable(cut)
+    unfold(suffix)  # the layers as the network's authors wrote them
     head = torch.nn.Linear(backbone.stages[-1].channels, len(dataset.classes))
     model = torch.nn.Sequential(suffix, head).to(memory_format=torch.channels_last)
 
@@ -146,9 +150,10 @@ def plain_loop(table: str, cut: int, seed: int, epochs: int, name: str) -> dict[
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
     steps = epochs * -(-len(train) // 32)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for epoch in range(epochs):
+    training = DataLoader(Images(train, augmented=True), 32, shuffle=True, num_workers=2, persistent_workers=True)
+    for _ in range(epochs):
         model.train()
-        for images, labels in DataLoader(Images(train, epoch), 32, shuffle=True, num_workers=2):
+        for images, labels in training:
             optimizer.zero_grad()
             torch.nn.functional.cross_entropy(forward(images), labels).backward()
             optimizer.step()
@@ -156,7 +161,7 @@ def plain_loop(table: str, cut: int, seed: int, epochs: int, name: str) -> dict[
     model.eval()
     test, right = np.flatnonzero(dataset.splits == "test"), 0
     with torch.inference_mode():
-        for images, labels in DataLoader(Images(test, None), 32, num_workers=2):
+        for images, labels in DataLoader(Images(test, augmented=False), 32, num_workers=2):
             right += int((forward(images).argmax(1) == labels).sum())
     return {"accuracy": right / len(test)}
 

@@ -23,7 +23,7 @@ from headstart.features import openvino_engine
 from headstart.features.extract import probe_trunk
 from headstart.features.torch_engine import TorchTrunk
 from headstart.imaging import load_view
-from headstart.workflow import Options
+from headstart.planning.options import Options
 
 
 def main() -> None:

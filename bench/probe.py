@@ -25,7 +25,7 @@ from headstart.planning.judging import TOP, refit_best
 from headstart.planning.ladder import candidates, climb
 from headstart.runs import SilentProgress
 from headstart.training.examples import Examples, features_of
-from headstart.workflow import examples_of, extract_all
+from headstart.training.gathering import examples_of, extract_all
 
 COLUMNS = ("linear_probe", "auto", "sklearn_by_accuracy", "sklearn_by_log_loss")
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from headstart.auditing.inspection import inspect as inspect
     from headstart.data import Dataset as Dataset
     from headstart.data import load as load
-    from headstart.workflow import Options as Options
+    from headstart.planning.options import Options as Options
     from headstart.workflow import fit as fit
 
 __version__ = "0.1.0"
@@ -24,7 +24,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Dataset": ("headstart.data", "Dataset"),
     "Model": ("headstart.artifact.model", "Model"),
-    "Options": ("headstart.workflow", "Options"),
+    "Options": ("headstart.planning.options", "Options"),
     "Prediction": ("headstart.artifact.model", "Prediction"),
     "fit": ("headstart.workflow", "fit"),
     "inspect": ("headstart.auditing.inspection", "inspect"),

@@ -21,7 +21,7 @@ from PIL import Image
 
 import headstart as api
 from headstart.errors import OptionError
-from headstart.workflow import Options
+from headstart.planning.options import Options
 
 pytestmark = pytest.mark.real
 

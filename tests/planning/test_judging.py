@@ -18,8 +18,8 @@ from headstart.planning import judging
 from headstart.planning.judging import Fitted, Judged, baseline_scores, judge_nested, judge_test, judge_validation
 from headstart.planning.ladder import candidates, climb
 from headstart.training.examples import Examples
+from headstart.training.gathering import examples_of
 from headstart.training.novelty import fit_novelty
-from headstart.workflow import examples_of
 
 MakeExamples = Callable[..., Examples]
 CLASSES = ("a", "b", "c")

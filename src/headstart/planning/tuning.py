@@ -26,7 +26,7 @@ from headstart.training.strategies import Strategy
 
 if TYPE_CHECKING:
     from headstart.training.finetuning.outcome import EpochRow
-    from headstart.training.finetuning.rung import Tuned
+    from headstart.training.finetuning.wish import Tuned
 
 
 @dataclass(frozen=True, eq=False)

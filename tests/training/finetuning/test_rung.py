@@ -28,14 +28,16 @@ from headstart.imaging.preprocessing import Preprocessing
 from headstart.runs import SilentProgress
 from headstart.tasks import TASKS
 from headstart.training.examples import Examples
-from headstart.training.finetuning import rung as module
+from headstart.training.finetuning import session, trial
 from headstart.training.finetuning.learner import Weights
 from headstart.training.finetuning.loop import Interrupted, Training
 from headstart.training.finetuning.outcome import Trained
 from headstart.training.finetuning.precision import PrecisionChoice
 from headstart.training.finetuning.recipe import Recipe
-from headstart.training.finetuning.rung import Ground, Tuned, Wish, check_wish, contact_sheet_of, fine_tune
+from headstart.training.finetuning.rung import contact_sheet_of, fine_tune
+from headstart.training.finetuning.session import Session
 from headstart.training.finetuning.views import TrainingImages
+from headstart.training.finetuning.wish import Ground, Tuned, Wish, check_wish
 from headstart.training.linear import LinearModel
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -187,7 +189,7 @@ def test_an_interrupted_training_goes_on_in_the_precision_it_began_in(
         calls.append("measured")
         return PrecisionChoice("32-true", False, {"float32": 12.5}, "float32; images/s: 12.5")
 
-    monkeypatch.setattr(module, "choose_precision", measure)
+    monkeypatch.setattr(trial, "choose_precision", measure)
     polls = iter(range(100))
     with pytest.raises(Interrupted):
         fine_tune(make_ground(stop=lambda: next(polls) == 5), wish)
@@ -243,7 +245,7 @@ def test_the_cut_moves_down_and_each_training_starts_where_the_best_stood(
             ends.append(super().run())
             return ends[-1]
 
-    monkeypatch.setattr(module, "Training", Watched)
+    monkeypatch.setattr(session, "Training", Watched)
     ground = make_ground(folder=None)
     tuned = fine_tune(ground, _wish("progressive", recipe=dataclasses.replace(RECIPE, rate=5e-3)))
     stages = len(ground.backbone.stages)
@@ -304,11 +306,11 @@ def test_unfreezing_ends_after_two_fruitless_cuts_and_gives_the_best_back(
         weights = Weights({"weight": np.full(1, cut, np.float32)}, head)
         return Tuned(weights, cut, 1, 1.0, rows, (), FLOAT, frozenset(), (f"of cut {cut}",))
 
-    monkeypatch.setattr(module._Session, "train", train)
+    monkeypatch.setattr(Session, "train", train)
     ground = make_ground(folder=None)
     monkeypatch.setattr(ground.backbone, "stages", ground.backbone.stages[:1] * 5)
-    session = module._Session(ground, _wish("progressive"), None, lambda row: None)  # type: ignore[arg-type]
-    found = session.progress_down(LinearModel(np.zeros((2, 2)), np.zeros(2), "softmax"))
+    trainings = Session(ground, _wish("progressive"), None, lambda row: None)  # type: ignore[arg-type]
+    found = trainings.progress_down(LinearModel(np.zeros((2, 2)), np.zeros(2), "softmax"))
     assert calls == trained
     assert found.cut == best
     assert found.weights.tensors["weight"] == best

@@ -88,8 +88,9 @@ def test_views_are_found_again_and_prefetched_ones_are_not_computed_twice(
     for _ in range(2):
         with CachedViews(images, compiled, _augmenter(compiled), kept=1, open_store=open_store) as views:
             for number in range(4):
-                views.prefetch(number + 1)
-                views.prefetch(number + 1)
+                if number < 3:
+                    views.prefetch(number + 1)
+                    views.prefetch(number + 1)
                 views.start_epoch(number, np.arange(21), 4)
                 views.batch(np.arange(21), number)
     assert compiled.images == 4 * 21

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from headstart.backbones.backbone import Segment, Stage
+from headstart.backbones.pytorch.folding import fold
 from headstart.backbones.pytorch.staging import CannotSplitError, Layout, StageModule, split
 from headstart.backbones.pytorch.suffix import TrainableSuffix
 from headstart.errors import BackboneError
@@ -87,7 +88,9 @@ class StagedNetwork:
         """A copy of the stages above ``cut`` that may learn."""
         normalise = None if cut else _Normalise(self._preprocessing)
         stages = [(stage.name, stage.module) for stage in self._stages[cut:]]
-        return TrainableSuffix(normalise, copy.deepcopy(stages))
+        suffix = TrainableSuffix(normalise, copy.deepcopy(stages))
+        fold(suffix, self._example(cut))
+        return suffix
 
     def tuned(self, name: str, tensors: Mapping[str, npt.NDArray[np.float32]]) -> StagedNetwork:
         """A copy in which some weights are replaced; ``name`` is for the error."""
@@ -103,6 +106,14 @@ class StagedNetwork:
         if left:
             raise BackboneError(f"{name} has no weights named {', '.join(sorted(left)[:3])}")
         return changed
+
+    def _example(self, cut: int) -> Tensor:
+        """What the stages above a cut take: noise, of two images."""
+        generator = torch.Generator().manual_seed(0)
+        if cut:
+            return torch.randn((2, *self.shapes[cut - 1]), generator=generator)
+        side, channels = self._preprocessing.size, self._preprocessing.channels
+        return torch.randint(0, 256, (2, side, side, channels), generator=generator, dtype=torch.uint8)
 
     def _describe(self, stage: StageModule) -> Stage:
         channels = stage.shape[0] if stage.layout == "NCHW" else stage.shape[-1]

@@ -97,7 +97,7 @@ RANGE_SAFETY: Final = 10.0
 
 # ---- precision ---------------------------------------------------------------------------------------------------
 
-PRECISION_SECONDS: Final = 2.0
+PRECISION_SECONDS: Final = 1.0
 PRECISION_ROUNDS: Final = 3
 # A faster setting must be faster by more than this; repeated timings of one setting differ by about as much.
 PRECISION_TIE: Final = 0.05

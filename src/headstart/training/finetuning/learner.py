@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from headstart.backbones.pytorch.folding import unfold
+from headstart.backbones.pytorch.groups import parameter_groups
 from headstart.backbones.pytorch.suffix import TrainableSuffix
+from headstart.training.finetuning.recipe import Recipe
 from headstart.training.linear import Kind, LinearModel
 
 Tensors = dict[str, npt.NDArray[np.float32]]
@@ -61,6 +65,21 @@ class Weights:
         return cls(learner.suffix.tensors(), learner.linear_head())
 
 
+def groups_of(learner: Learner, recipe: Recipe) -> list[dict[str, Any]]:
+    """Parameter groups: the stages with falling rates towards the input, and the head with its own."""
+    stages = parameter_groups(
+        learner.suffix.named_stages,
+        rate=recipe.rate,
+        decay_per_stage=recipe.stage_decay,
+        weight_decay=recipe.weight_decay,
+    )
+    decay = 0.0 if recipe.head_anchor else recipe.weight_decay
+    head = parameter_groups(
+        [("head", learner.head)], rate=recipe.rate * recipe.head_factor, decay_per_stage=1.0, weight_decay=decay
+    )
+    return [*stages, *head]
+
+
 def random_head(width: int, classes: int, kind: Kind, seed: int) -> LinearModel:
     """A head that knows nothing: weights of deviation 0.01, no bias."""
     weights = np.random.default_rng(seed).normal(0, 0.01, (width, classes))
@@ -80,6 +99,7 @@ def start_from_scratch(suffix: TrainableSuffix, seed: int) -> None:
     Tokens and positions, which belong to no layer, are drawn with a deviation of 0.02 (ViT, Dosovitskiy et al. 2021);
     scales of residual branches become 1.
     """
+    unfold(suffix)
     suffix.statistics_learn = True
     drawn: set[int] = set()
     with torch.random.fork_rng(devices=[]), torch.no_grad():

@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import lightning.fabric
 import numpy as np
@@ -18,14 +17,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from headstart.backbones.pytorch.groups import parameter_groups
 from headstart.errors import EngineError
 from headstart.training.finetuning.averaging import WeightAverage, interpolate
 from headstart.training.finetuning.checkpoint import Checkpoints
 from headstart.training.finetuning.defaults import NOISE_ERRORS, WISE_COEFFICIENTS
 from headstart.training.finetuning.held_out import HeldOut, Judged
 from headstart.training.finetuning.imbalance import Balance
-from headstart.training.finetuning.learner import Learner, Weights
+from headstart.training.finetuning.learner import Learner, Weights, groups_of
 from headstart.training.finetuning.losses import AnchorPenalty, training_loss
 from headstart.training.finetuning.mixing import cutmix, mixup
 from headstart.training.finetuning.outcome import EpochRow, Floats, Trained
@@ -94,7 +92,7 @@ class Training:
         if recipe.precision.channels_last:
             learner.to(memory_format=torch.channels_last)
         _shift(learner, -self._offsets)  # what the balance takes away while training comes back when judging
-        optimizer = torch.optim.AdamW(_groups(learner, recipe))
+        optimizer = torch.optim.AdamW(groups_of(learner, recipe), fused=True)
         self._base_rates = [group["lr"] for group in optimizer.param_groups]
         self._learner = learner
         self._model, self._optimizer = self._fabric.setup(learner, optimizer)
@@ -148,7 +146,15 @@ class Training:
         best, weights = self._best_epoch, Weights.of(self._learner)
         if not best:
             self._notes.append(f"no epoch above cut {self._cut} did better on the validation rows: the start is kept")
-        return Trained(weights, best, coefficient, self._best_losses, tuple(self._history), tuple(self._notes))
+        return Trained(
+            weights,
+            best,
+            coefficient,
+            self._best_losses,
+            tuple(self._history),
+            tuple(self._notes),
+            overfitted=self._warning is not None,
+        )
 
     def _interpolate(self) -> float:
         """Leave the learner at the best epoch, or half way to it from the start where validation prefers that."""
@@ -173,7 +179,7 @@ class Training:
         order = shard(self._order(epoch), rank=self._fabric.global_rank, world=self._fabric.world_size)
         views.start_epoch(number, order, self._local_batch)
         ahead = next_fresh(recipe.policy, epoch, recipe.epochs)
-        if ahead is not None:
+        if ahead is not None and self._fabric.device.type != "cpu":
             views.prefetch(ahead)
         self._model.train()
         for rows in batches(order, self._local_batch)[self._batch :]:
@@ -351,21 +357,6 @@ class Training:
         self._notes = list(state["notes"])
         self._epoch, self._batch, self._step, self._micro = state["place"]
         self._sums = list(state["sums"])
-
-
-def _groups(learner: Learner, recipe: Recipe) -> list[dict[str, Any]]:
-    """Parameter groups: the stages with falling rates towards the input, and the head with its own."""
-    stages = parameter_groups(
-        learner.suffix.named_stages,
-        rate=recipe.rate,
-        decay_per_stage=recipe.stage_decay,
-        weight_decay=recipe.weight_decay,
-    )
-    decay = 0.0 if recipe.head_anchor else recipe.weight_decay
-    head = parameter_groups(
-        [("head", learner.head)], rate=recipe.rate * recipe.head_factor, decay_per_stage=1.0, weight_decay=decay
-    )
-    return [*stages, *head]
 
 
 def _one_process(recipe: Recipe) -> lightning.fabric.Fabric:

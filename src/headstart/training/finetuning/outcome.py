@@ -53,6 +53,8 @@ class Trained:
         From epoch 0 on.
     notes:
         What a person should hear: why it stopped early, that it diverged.
+    overfitted:
+        Whether the validation loss rose while the training loss fell.
     """
 
     weights: Weights
@@ -61,3 +63,4 @@ class Trained:
     losses: Floats
     history: tuple[EpochRow, ...]
     notes: tuple[str, ...]
+    overfitted: bool = False

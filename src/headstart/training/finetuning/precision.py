@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +27,7 @@ LossOf = Callable[[nn.Module, Any], torch.Tensor]
 # A step is timed on no fewer rows than this: below, overheads hide what the arithmetic costs.
 _FEWEST_ROWS = 8
 # A network, or a machine, too slow for the time given may take so many times as long.
-_LATENESS = 3.0
+_LATENESS = 1.5
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,8 @@ def choose_precision(
     Channels-last is left out for a network without convolution filters, bf16 where the device has none, or where on
     this batch the loss is not finite or the gradient's cosine to the float32 one is below 0.95. Deep copies are
     measured: weights, gradients, buffers and random state of the original stay as they are. A slow network is timed on
-    fewer rows of the batch, 8 at least; after three times the time no further pass is begun, and settings that were not
-    reached are not chosen.
+    fewer rows of the batch, 8 at least, and what needs twice the time of another for 8 rows is not timed; after half as
+    long again no further pass is begun, and settings that were not reached are not chosen.
 
     Parameters
     ----------
@@ -123,7 +124,8 @@ def choose_precision(
         rates = _time(bench, settings, seconds, deadline)
     fastest = max(rates.values())
     chosen = next(setting for setting in settings if rates.get(setting.name, 0.0) * (1 + PRECISION_TIE) >= fastest)
-    late = None if len(rates) == len(settings) else "too slow here to time every setting"
+    untimed = [setting.name for setting in settings if setting.name not in rates]
+    late = f"too slow here to be timed: {', '.join(untimed)}" if untimed else None
     remarks = [remark for remark in (fault, late) if remark]
     return PrecisionChoice(chosen.precision, chosen.channels_last, rates, _reason(chosen, rates, remarks))
 
@@ -162,6 +164,11 @@ class _Bench:
         taken = time.perf_counter() - started
         module.zero_grad()
         return taken
+
+    def first(self, rows: int) -> _Bench:
+        """The same with no more than so many rows."""
+        rows = min(rows, self.rows)
+        return dataclasses.replace(self, batch=_first(self.batch, rows, self.device), rows=rows)
 
     def loss(self, module: nn.Module, batch: Any, precision: Precision) -> torch.Tensor:
         """The mean loss of one of the copies, computed in that precision."""
@@ -221,21 +228,34 @@ def _time(bench: _Bench, settings: Sequence[_Setting], seconds: float, deadline:
     """
     found: dict[str, list[float]] = {}
     share = seconds / (len(settings) * (PRECISION_ROUNDS + 1))
-    racing = list(settings)
+    racing = _hopeful(bench, settings, deadline)
     for _ in range(PRECISION_ROUNDS):
         for setting in racing:
             if found and time.perf_counter() > deadline:
                 break
-            if setting.name not in found:
-                bench.step(setting)  # its first pass pays for what later ones don't
+            if setting.name not in found and bench.rows > _FEWEST_ROWS:
+                bench.step(setting)  # its first pass of this size pays for what later ones don't
             times = [bench.step(setting)]
             while sum(times) + min(times) < share:
                 times.append(bench.step(setting))
             found.setdefault(setting.name, []).append(bench.rows / min(times))
         rates = {name: statistics.median(values) for name, values in found.items()}
-        # What is hopeless (bf16 on a CPU that emulates it) is not waited for again; the next round runs backwards.
+        # The next round runs backwards.
         racing = [setting for setting in reversed(racing) if rates.get(setting.name, 0.0) > max(rates.values()) / 2]
     return rates
+
+
+def _hopeful(bench: _Bench, settings: Sequence[_Setting], deadline: float) -> list[_Setting]:
+    """Without those that need twice the time of another for a few rows, as bf16 does on a CPU that emulates it."""
+    few = bench.first(_FEWEST_ROWS)
+    times: dict[_Setting, float] = {}
+    for setting in settings:
+        if times and time.perf_counter() > deadline:
+            break
+        first = few.step(setting)  # pays for what later ones don't
+        patient = not times or first < 4 * min(times.values())
+        times[setting] = min(first, few.step(setting)) if patient else first
+    return [setting for setting, seconds in times.items() if seconds < 2 * min(times.values())]
 
 
 def _reason(chosen: _Setting, rates: dict[str, float], remarks: Sequence[str]) -> str:

@@ -15,13 +15,14 @@ import numpy.typing as npt
 
 from headstart.errors import ImageError
 from headstart.features.engine import CompiledTrunk, cpu_count
-from headstart.features.extract import Read, extract
+from headstart.features.extract import Read, View, extract
 from headstart.features.store import Store
 from headstart.features.table import FeatureTable
 from headstart.runs.progress import Progress, SilentProgress
 from headstart.training.finetuning.augmentation import Augmenter
 
 Ints = npt.NDArray[np.int64]
+Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +54,10 @@ class Views(Protocol):
         ...
 
     def prefetch(self, number: int) -> None:
-        """Begin in the background what a later epoch on view ``number`` will wait for; its errors are raised there."""
+        """Begin in the background what a later epoch on view ``number`` will wait for; its errors are raised there.
+
+        Worth it where the training runs on another device: on the same cores both slow each other down.
+        """
         ...
 
     def batch(self, rows: Ints, number: int) -> npt.NDArray[Any]:
@@ -175,7 +179,7 @@ class CachedViews:
 
 
 class OnlineViews:
-    """Views at cut 0: images are decoded and changed by several threads, in the order of the epoch, a little ahead.
+    """Views at cut 0: images are decoded and changed by several threads, in the order of the epoch.
 
     Parameters
     ----------
@@ -184,19 +188,19 @@ class OnlineViews:
     threads:
         By default one a core.
     ahead:
-        Batches a thread that wait to be read, or are being made.
+        Batches that are made before they are asked for. On the cores that train, none: there it would only get in the
+        training's way.
     """
 
     def __init__(
-        self, images: TrainingImages, augmenter: Augmenter, *, threads: int | None = None, ahead: int = 2
+        self, images: TrainingImages, augmenter: Augmenter, *, threads: int | None = None, ahead: int = 0
     ) -> None:
         self._images = images
         self._augmenter = augmenter
-        threads = threads or cpu_count()
-        self._limit = max(1, ahead) * threads
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="online-views")
+        self._ahead = ahead
+        self._pool = ThreadPoolExecutor(threads or cpu_count(), thread_name_prefix="online-views")
         self._coming: deque[tuple[Ints, int]] = deque()  # of the epoch, not begun
-        self._begun: deque[tuple[Ints, int, Future[npt.NDArray[np.uint8]]]] = deque()
+        self._begun: deque[tuple[Ints, int, list[Future[Pixels]]]] = deque()
 
     def start_epoch(self, number: int, order: Ints, batch_size: int) -> None:
         """Begin with the epoch's first batches; what is left of the last epoch is dropped."""
@@ -207,16 +211,14 @@ class OnlineViews:
     def prefetch(self, number: int) -> None:
         """Nothing: an epoch never waits for more than its first batch."""
 
-    def batch(self, rows: Ints, number: int) -> npt.NDArray[np.uint8]:
+    def batch(self, rows: Ints, number: int) -> Pixels:
         """Pixels of some rows, uint8 (b, size, size, channels); made on the spot if they aren't the next in order."""
-        if self._begun and self._begun[0][1] == number and np.array_equal(self._begun[0][0], rows):
-            _, _, future = self._begun.popleft()
-            self._fill()
-            return future.result()
-        return self._make(rows, number)
+        images = self._next(rows, number) or self._begin(rows, number)
+        self._fill()
+        return np.stack([image.result() for image in images])
 
     def close(self) -> None:
-        """End all work ahead, within about a batch a thread."""
+        """End all work ahead, within about an image a thread."""
         self._drop()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
@@ -226,21 +228,30 @@ class OnlineViews:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
+    def _next(self, rows: Ints, number: int) -> list[Future[Pixels]] | None:
+        """The batch that was begun first, if it is this one."""
+        if self._begun and self._begun[0][1] == number and np.array_equal(self._begun[0][0], rows):
+            return self._begun.popleft()[2]
+        return None
+
     def _fill(self) -> None:
-        while self._coming and len(self._begun) < self._limit:
+        while self._coming and len(self._begun) < self._ahead:
             rows, number = self._coming.popleft()
-            self._begun.append((rows, number, self._pool.submit(self._make, rows, number)))
+            self._begun.append((rows, number, self._begin(rows, number)))
 
     def _drop(self) -> None:
         self._coming.clear()
-        for *_, future in self._begun:
-            future.cancel()
+        for *_, images in self._begun:
+            for image in images:
+                image.cancel()
         self._begun.clear()
 
-    def _make(self, rows: Ints, number: int) -> npt.NDArray[np.uint8]:
-        images, view = self._images, self._augmenter.numbered(number)
-        wanted = self._augmenter.preprocessing
-        return np.stack([view.load(images.read(row), wanted, images.names[row]) for row in rows.tolist()])
+    def _begin(self, rows: Ints, number: int) -> list[Future[Pixels]]:
+        view = self._augmenter.numbered(number)
+        return [self._pool.submit(self._load, view, row) for row in rows.tolist()]
+
+    def _load(self, view: View, row: int) -> Pixels:
+        return view.load(self._images.read(row), self._augmenter.preprocessing, self._images.names[row])
 
 
 class _ClosedError(Exception):

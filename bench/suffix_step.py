@@ -1,0 +1,78 @@
+"""The training step above a cut, with BatchNorm as its authors wrote it and folded into the convolutions: images/s.
+
+``python bench/suffix_step.py --cuts 8 6 4`` times forward, backward and optimizer in turns on random boundaries, in
+float32 and bf16, channels first and last, and prints a Markdown table; ``--profile`` adds the operators that take most
+of the time. Needs ``headstart[train]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import torch
+
+from headstart.backbones.catalogue import find_backbone
+from headstart.backbones.pytorch.folding import unfold
+from headstart.backbones.pytorch.suffix import TrainableSuffix
+
+SETTINGS = [(bf16, last) for bf16 in (False, True) for last in (False, True)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbone", default="bundled/tf_efficientnet_lite0")
+    parser.add_argument("--cuts", type=int, nargs="+", default=[8, 6, 4])
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--profile", action="store_true")
+    options = parser.parse_args()
+    backbone = find_backbone(options.backbone)
+    print("| cut | setting | norms apart | folded | gain |\n|---|---|--:|--:|--:|")
+    for cut in options.cuts:
+        boundary = torch.randn((options.batch, *backbone.boundary_shape(cut)))
+        for bf16, last in SETTINGS:
+            name = f"{'bf16' if bf16 else 'float32'}, channels {'last' if last else 'first'}"
+            steps = [Step(backbone.trainable(cut), boundary, bf16, last, folded=folded) for folded in (False, True)]
+            seconds = [[step.run() for step in steps] for _ in range(options.rounds + 1)][1:]
+            apart, folded = (options.batch / min(times) for times in zip(*seconds, strict=True))
+            print(f"| {cut} | {name} | {apart:.0f}/s | {folded:.0f}/s | {folded / apart:.2f} × |", flush=True)
+        for folded in (False, True) if options.profile else ():
+            profile(Step(backbone.trainable(cut), boundary, False, True, folded=folded))
+
+
+class Step:
+    """One step of training, ready to be repeated."""
+
+    def __init__(
+        self, suffix: TrainableSuffix, boundary: torch.Tensor, bf16: bool, last: bool, *, folded: bool
+    ) -> None:
+        if not folded:
+            unfold(suffix)
+        layout = torch.channels_last if last else torch.contiguous_format
+        self._suffix = suffix.train().to(memory_format=layout)
+        self._boundary, self._bf16 = boundary.to(memory_format=layout), bf16
+        self._optimizer = torch.optim.AdamW(suffix.parameters(), lr=1e-5, fused=True)
+
+    def run(self) -> float:
+        """Seconds of one step."""
+        started = time.perf_counter()
+        self._optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
+            loss = self._suffix(self._boundary).float().square().mean()
+        loss.backward()
+        self._optimizer.step()
+        return time.perf_counter() - started
+
+
+def profile(step: Step) -> None:
+    """Print the operators that take most of a step's time."""
+    step.run()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as found:
+        for _ in range(3):
+            step.run()
+    print(found.key_averages().table(sort_by="self_cpu_time_total", row_limit=10, max_name_column_width=40))
+
+
+if __name__ == "__main__":
+    main()

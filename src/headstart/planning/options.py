@@ -1,0 +1,138 @@
+"""What a run is asked for, and what is refused at once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from headstart.backbones.catalogue import DEFAULT_BACKBONE
+from headstart.backbones.licences import Allowed, check_allowed
+from headstart.errors import OptionError
+from headstart.evaluation.metrics import METRICS
+from headstart.features.engine import EngineName
+from headstart.training.finetuning.presets import find_preset
+from headstart.training.strategies import FINE_TUNED, STRATEGIES
+
+if TYPE_CHECKING:
+    from headstart.training.finetuning.wish import Wish
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run is asked for. The same options on the same data give the same metrics.
+
+    Attributes
+    ----------
+    backbone:
+        A name that :func:`headstart.backbones.catalogue.find_backbone` takes.
+    strategy:
+        ``auto`` races all strategies; or the name of one.
+    test:
+        The name of a split to test on, or a fraction to hold out; ``None`` lets the data decide
+        (:func:`headstart.data.resolve`).
+    metric:
+        What governs every choice between strategies.
+    seed:
+        Of splits, folds and bootstraps.
+    engine:
+        ``auto``, ``openvino`` or ``torch``.
+    root:
+        What the paths in a table are relative to; by default the table's folder.
+    offline:
+        Open no socket, as with ``HEADSTART_OFFLINE=1``.
+    licence:
+        ``permissive`` refuses weights that are known to be for non-commercial use only; ``any`` takes them.
+    image_size:
+        Side of the square input, in pixels; by default the one the weights were made for.
+    channels:
+        Channels of the images: 3 is RGB, 1 grey, other numbers need NumPy arrays or multi-band TIFFs.
+    cut:
+        For ``partial``: the number of stages that stay frozen.
+    epochs, rate, batch_size, views, augment:
+        Of fine-tuning; :mod:`headstart.training.finetuning.defaults` has what counts where they are ``None``. The rate
+        is the highest stage's. ``views`` is how many augmented views of an image are in use at a time.
+    find_rate:
+        Find the rate by a range test, instead of taking the usual one.
+    auto:
+        Where a fine-tuning learns its images by heart, train again with fewer stages and stronger augmentation.
+    devices:
+        How many processes train.
+    tensorboard:
+        Write the history for TensorBoard too.
+    """
+
+    backbone: str = DEFAULT_BACKBONE
+    strategy: str = "auto"
+    test: str | float | None = None
+    metric: str = "accuracy"
+    seed: int = 0
+    engine: EngineName = "auto"
+    root: str | None = None
+    offline: bool = False
+    licence: Allowed = "permissive"
+    image_size: int | None = None
+    channels: int = 3
+    cut: int | None = None
+    epochs: int | None = None
+    rate: float | None = None
+    views: int | None = None
+    augment: str | None = None
+    batch_size: int | None = None
+    find_rate: bool = False
+    auto: bool = False
+    devices: int = 1
+    tensorboard: bool = False
+
+    def check(self) -> None:
+        """Raise :class:`OptionError` for a value that is not known."""
+        if self.metric not in METRICS:
+            raise OptionError(f"unknown metric {self.metric!r}: choose one of {', '.join(METRICS)}")
+        known = ("auto", *STRATEGIES, *FINE_TUNED)
+        if self.strategy not in known:
+            raise OptionError(f"unknown strategy {self.strategy!r}: choose one of {', '.join(known)}")
+        asked = [field.name for field in _of_fine_tuning() if getattr(self, field.name) != field.default]
+        if asked and self.strategy not in FINE_TUNED:
+            raise OptionError(
+                f"{', '.join(asked)} belong to fine-tuning: add --strategy partial, progressive, full or scratch"
+            )
+        if self.find_rate and self.rate is not None:
+            raise OptionError(f"--find-lr looks for a learning rate, and --lr {self.rate:g} gives one: leave one out")
+        if self.augment is not None:
+            find_preset(self.augment)
+        if self.engine not in ("auto", "openvino", "torch"):
+            raise OptionError(f"unknown engine {self.engine!r}: choose auto, openvino or torch")
+        check_allowed(self.licence)
+
+    def wish(self, rows: int) -> Wish:
+        """The fine-tuning that is asked for, of so many training rows: fewer than a usual batch make one batch.
+
+        Raises :class:`OptionError` for a value out of its range.
+        """
+        from headstart.training.finetuning.defaults import AUGMENT
+        from headstart.training.finetuning.recipe import Recipe
+        from headstart.training.finetuning.view_policy import Policy
+        from headstart.training.finetuning.wish import Wish
+
+        policy = None if self.views is None else Policy("rolling", self.views)
+        given = (("epochs", self.epochs), ("rate", self.rate), ("batch_size", self.batch_size), ("policy", policy))
+        chosen: dict[str, Any] = {name: value for name, value in given if value is not None}
+        usual = Recipe(seed=self.seed)
+        recipe = dataclasses.replace(usual, **{"batch_size": min(usual.batch_size, rows), **chosen})
+        augment = self.augment or AUGMENT
+        return Wish(
+            cast("Any", self.strategy),
+            self.cut,
+            augment=augment,
+            recipe=recipe,
+            find_rate=self.find_rate,
+            auto=self.auto,
+            devices=self.devices,
+        )
+
+
+def _of_fine_tuning() -> Sequence[dataclasses.Field[Any]]:
+    """The options that only fine-tuning has: ``cut`` and what follows it."""
+    every = dataclasses.fields(Options)
+    return every[[field.name for field in every].index("cut") :]

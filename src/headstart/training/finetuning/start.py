@@ -1,0 +1,79 @@
+"""What a training starts from: the head, and the transforms that do no harm."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart.data.splits import folds
+from headstart.features.compiling import compile_trunk
+from headstart.features.engine import CompiledTrunk
+from headstart.features.extract import View, extract
+from headstart.features.store import Store
+from headstart.training.examples import Ints
+from headstart.training.finetuning.augmentation import Augmenter
+from headstart.training.finetuning.learner import random_head
+from headstart.training.finetuning.transform_check import check_transforms, held_out_models
+from headstart.training.finetuning.views import TrainingImages
+from headstart.training.linear import LinearModel
+from headstart.training.probe import choose, fit
+
+if TYPE_CHECKING:
+    from headstart.training.finetuning.wish import Ground, Wish
+
+TOP = ("features",)
+
+
+def starting_head(ground: Ground, wish: Wish) -> LinearModel:
+    """What the head starts as: the probe of the training rows, its penalty chosen among them alone."""
+    examples, (train, _) = ground.examples, ground.fold
+    if wish.strategy == "scratch" or wish.head == "random":
+        width = ground.backbone.stages[-1].channels
+        return random_head(width, examples.classes, examples.task.kind, wish.recipe.seed)
+    part, kind = examples.subset(train, ()), examples.task.kind
+    features, encoded = part.features(TOP), part.encoded
+    pairs = folds(part.targets, part.groups, 5, wish.recipe.seed)
+    penalty = choose(features, encoded, list(pairs), kind=kind).penalty
+    return fit(features, encoded, penalty, kind=kind)
+
+
+def harmful_transforms(ground: Ground, wish: Wish) -> tuple[frozenset[str], list[str]]:
+    """The transforms under which the probe recognises clearly less, and a sentence for each."""
+    preprocessing, seed = ground.backbone.preprocessing, wish.recipe.seed
+    augmenter = Augmenter(wish.augment, preprocessing, seed=seed)
+    examples = ground.examples
+    train, _ = ground.fold
+    if wish.strategy == "scratch" or not augmenter.transforms or len(train) < 20:
+        return frozenset(), []
+    pairs = folds(examples.targets[train], examples.groups[train], 5, seed)
+    part = examples.subset(train, pairs)
+    features = part.features(TOP)
+    penalty = choose(features, part.encoded, list(pairs), kind=examples.task.kind).penalty
+    compiled = compile_trunk(
+        ground.backbone.trunk(len(ground.backbone.stages)), engine=ground.engine, say=lambda line: None
+    )
+    embed = partial(_embed, ground, train, compiled)
+    found = check_transforms(augmenter, part, held_out_models(part, features, penalty), embed)
+    harmful = [finding for finding in found if finding.left_out]
+    return frozenset(finding.transform for finding in harmful), [finding.sentence for finding in harmful]
+
+
+def some(images: TrainingImages, rows: Ints) -> TrainingImages:
+    """Some of the images, in the order of ``rows``."""
+    places = rows.tolist()
+    return TrainingImages(
+        lambda position: images.read(places[position]),
+        [images.names[place] for place in places],
+        [images.hashes[place] for place in places],
+    )
+
+
+def _embed(ground: Ground, train: Ints, compiled: CompiledTrunk, view: View, rows: Ints) -> npt.NDArray[np.float32]:
+    """Embeddings of some training rows under a view."""
+    images = some(ground.images, train[rows])
+    with Store.default(ground.say) as store:
+        found = extract(images.read, images.names, images.hashes, compiled, store, ground.progress, view=view)
+        return found.table.rows(slice(None), None, np.float32)
