@@ -3,8 +3,9 @@
 ``python bench/finetune.py`` runs, for each cut and seed, ``headstart fit --strategy partial`` as a whole process with
 an empty cache, and a plain script as another: the same backbone, training rows, epochs, batches and augmentation, its
 frozen stages run eagerly at every step, a random head. Beside them stands the linear probe. The data is a sample of
-PACS sketches, 40 images a class to train, the rest to test; drawings of one photograph are never on both sides. Results
-are kept in ``--out`` as they come, so that it can be stopped and go on. Needs ``headstart[train]``.
+PACS sketches, 40 images a class to train, the rest to test; drawings of one photograph are never on both sides;
+``--data DIR`` takes another folder, with its own test split where it has one. Results are kept in ``--out`` as they
+come, so that it can be stopped and go on. Needs ``headstart[train]``.
 """
 
 from __future__ import annotations
@@ -54,8 +55,10 @@ def main() -> None:
 def measure(options: argparse.Namespace, kind: str, cut: int | None, seed: int) -> dict[str, Any]:
     """Seconds of one whole process, and its accuracy on the test rows."""
     with tempfile.TemporaryDirectory() as scratch:
-        table = Path(scratch) / "data.csv"
-        write_table(options.data, table, options.per_class, seed)
+        table = options.data
+        if not (table / "train").is_dir():  # a data set with a test split is taken as it is
+            table = Path(scratch) / "data.csv"
+            write_table(options.data, table, options.per_class, seed)
         env = {**os.environ, "HEADSTART_CACHE": f"{scratch}/cache"}
         started = time.perf_counter()
         if kind == "plain":

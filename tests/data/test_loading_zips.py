@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import struct
 import threading
 import zipfile
@@ -151,3 +152,11 @@ def test_nothing_is_written(tmp_path: Path) -> None:
     assert dataset.read(0) == b"one"
     assert [path.name for path in tmp_path.iterdir()] == ["pets.zip"]
     assert (tmp_path / "pets.zip").read_bytes() == buffer.getvalue()
+
+
+def test_another_process_reads_the_same_zip(tmp_path: Path) -> None:
+    archive = Archive(make_zip(tmp_path / "pets.zip", PETS))
+    copied = pickle.loads(pickle.dumps(archive))  # noqa: S301 - our own bytes
+    assert [copied.read(copied.uri(name)) for name in copied.names] == [
+        archive.read(archive.uri(name)) for name in archive.names
+    ]

@@ -104,6 +104,10 @@ class Archive:
         self.names = by_parts(self._members)
         self._prefix = f"zip://{path.absolute()}!"
 
+    def __reduce__(self) -> tuple[type[Archive], tuple[Path]]:
+        """Another process opens the zip for itself."""
+        return Archive, (Path(self.where),)
+
     def uri(self, name: str) -> str:
         """``zip://``, the zip's absolute path, ``!`` and the member's name."""
         return self._prefix + name

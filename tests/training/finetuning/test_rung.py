@@ -13,6 +13,7 @@ import pytest
 import timm
 import torch
 
+from headstart import records
 from headstart.backbones.backbone import Backbone
 from headstart.backbones.bundled import BundledBackbone
 from headstart.backbones.pytorch.backbone import TorchBackbone
@@ -28,13 +29,14 @@ from headstart.imaging.preprocessing import Preprocessing
 from headstart.runs import SilentProgress
 from headstart.tasks import TASKS
 from headstart.training.examples import Examples
-from headstart.training.finetuning import session, trial
+from headstart.training.finetuning import rung, session, trial
 from headstart.training.finetuning.learner import Weights
 from headstart.training.finetuning.loop import Interrupted, Training
 from headstart.training.finetuning.outcome import Trained
 from headstart.training.finetuning.precision import PrecisionChoice
+from headstart.training.finetuning.range_test import RangeTest
 from headstart.training.finetuning.recipe import Recipe
-from headstart.training.finetuning.rung import contact_sheet_of, fine_tune
+from headstart.training.finetuning.rung import contact_sheet_of, fine_tune, held_back
 from headstart.training.finetuning.session import Session
 from headstart.training.finetuning.views import TrainingImages
 from headstart.training.finetuning.wish import Ground, Tuned, Wish, check_wish
@@ -317,3 +319,79 @@ def test_unfreezing_ends_after_two_fruitless_cuts_and_gives_the_best_back(
     ended = [note for note in found.notes if note.startswith("unfreezing ended")]
     assert bool(ended) == (trained[-1] > 0)
     assert "of cut 4" in found.notes
+
+
+# ---- a rate that is looked for ------------------------------------------------------------------------------------
+
+
+def test_a_rate_is_found_once_and_leaves_the_training_as_it_was(
+    make_ground: Callable[..., Ground], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the rate that was found given as the rate, the training is the same bit for bit."""
+    said: list[str] = []
+    found = fine_tune(make_ground(say=said.append), _wish("partial", 3, head="random", find_rate=True))
+    kept = records.from_json(RangeTest, (tmp_path / "rate-3.json").read_bytes(), where="rate-3.json")
+    assert said == [f"cut 3: {kept.reason}"]
+    rate = kept.suggestion or RECIPE.rate
+    recipe = dataclasses.replace(RECIPE, rate=rate)
+    wanted = fine_tune(make_ground(folder=None), _wish("partial", 3, head="random", recipe=recipe))
+    _same(found, wanted)
+    (tmp_path / "checkpoint-3.pt").unlink()
+    monkeypatch.setattr(trial, "range_test", lambda *_: pytest.fail("measured again"))
+    _same(fine_tune(make_ground(say=said.append), _wish("partial", 3, head="random", find_rate=True)), wanted)
+
+
+# ---- what is done where the images are learnt by heart --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wish", "expected"),
+    [
+        (_wish("partial", 3, augment="light"), ("partial", 4, "medium")),
+        (_wish("partial", 8, augment="medium"), ("partial", 8, "strong")),
+        (_wish("full", augment="none"), ("partial", 1, "light")),
+        (_wish("progressive", augment="medium"), ("progressive", None, "strong")),
+        (_wish("partial", 8, augment="strong"), None),
+        (_wish("scratch", augment="overhead"), None),
+    ],
+)
+def test_a_training_is_held_back_one_step(wish: Wish, expected: tuple[str, int | None, str] | None) -> None:
+    found = held_back(dataclasses.replace(wish, auto=True), wish.cut or 0, 9)
+    assert (found and (found.strategy, found.cut, found.augment)) == expected
+    assert found is None or not found.auto
+
+
+@pytest.mark.parametrize("helps", [True, False])
+def test_the_better_of_both_trainings_is_kept(
+    make_ground: Callable[..., Ground], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, helps: bool
+) -> None:
+    """The trainings are real; the first one's verdict and the second one's losses are set."""
+    real, calls = rung._try, []
+
+    def watched(ground: Ground, wish: Wish, *rest: Any) -> Tuned:
+        found = real(ground, wish, *rest)
+        calls.append((wish.cut, wish.augment, ground.folder))
+        if len(calls) == 1:
+            return dataclasses.replace(found, overfitted=True, losses=np.ones(12))
+        return dataclasses.replace(found, losses=np.full(12, 0.5 if helps else 2.0))
+
+    monkeypatch.setattr(rung, "_try", watched)
+    said: list[str] = []
+    found = fine_tune(make_ground(say=said.append), _wish("partial", 2, auto=True))
+    assert calls == [(2, "light", tmp_path), (3, "medium", tmp_path / "held-back")]
+    assert (found.cut, found.augment) == ((3, "medium") if helps else (2, "light"))
+    assert len(found.history) == 6
+    assert found.notes[-1].endswith("the second is kept" if helps else "so the first is kept")
+    assert any(line.startswith("the images were learnt by heart") for line in said)
+
+
+def test_nothing_is_trained_again_unasked(make_ground: Callable[..., Ground], monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = rung._try, []
+
+    def watched(*given: Any) -> Tuned:
+        calls.append(1)
+        return dataclasses.replace(real(*given), overfitted=True)
+
+    monkeypatch.setattr(rung, "_try", watched)
+    fine_tune(make_ground(), _wish("partial", 2))
+    assert calls == [1]

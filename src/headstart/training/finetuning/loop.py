@@ -299,7 +299,7 @@ class Training:
         losses = [EpochLosses(row.epoch, row.train_loss, row.val_loss, noise) for row in self._history[1:]]
         self._warning = diverging(losses) or self._warning
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference mode: networks that keep a table of positions would train on it later
     def _judge(self) -> Judged:
         """Log-losses of the validation rows at the temperature that suits them, and the governing metric.
 
@@ -361,7 +361,8 @@ class Training:
 
 def _one_process(recipe: Recipe) -> lightning.fabric.Fabric:
     """On what the machine has, without a word about it."""
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for name in ("lightning.fabric", "lightning.pytorch"):  # the first one logs through either
+        logging.getLogger(name).setLevel(logging.WARNING)
     return lightning.fabric.Fabric(accelerator="auto", devices=1, precision=recipe.precision.precision)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,20 +40,22 @@ class Trial:
     def precision(self) -> PrecisionChoice:
         """The fastest precision and memory format; see :func:`choose_precision`."""
         batch = self._batches(np.arange(min(self.recipe.batch_size, len(self.targets))))[0]
-        self.learner.to(self._device).train()
-        return choose_precision(self.learner, batch, self._loss, device=self._device)
+        return choose_precision(self._copy(), batch, self._loss, device=self._device)
 
     def rate(self) -> RangeTest:
         """The learning-rate range test in the recipe's precision; see :func:`range_test`."""
-        layout = torch.channels_last if self.recipe.precision.channels_last else torch.contiguous_format
-        self.learner.to(self._device, memory_format=layout).train()
         order = epoch_order(len(self.targets), seed=self.recipe.seed, epoch=0)
         return range_test(
-            self.learner,
+            self._copy(),
             self._loss_in_precision,
             self._batches(order),
             lambda learner: groups_of(learner, self.recipe),
         )
+
+    def _copy(self) -> Learner:
+        """The learner as it will be trained: where, in which layout, and in training mode."""
+        copied = copy.deepcopy(self.learner).to(self._device).train()
+        return copied.to(memory_format=torch.channels_last) if self.recipe.precision.channels_last else copied
 
     @property
     def _device(self) -> str:
