@@ -26,6 +26,41 @@ Tensors = Mapping[str, npt.NDArray[Any]]
 
 BATCHNORM_EPSILON = 1e-3
 _GROUP_STRIDES = (1, 2, 2, 2, 1, 2, 1)
+# The norm behind each convolution, by their names in the checkpoint.
+_NORM_OF = {
+    "_conv_stem": "_bn0",
+    "_conv_head": "_bn1",
+    "_expand_conv": "_bn0",
+    "_depthwise_conv": "_bn1",
+    "_project_conv": "_bn2",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Norm:
+    """One BatchNorm layer: y = gamma · (x − mean) / √(variance + epsilon) + beta, a channel at a time.
+
+    Attributes
+    ----------
+    name:
+        timm's name of the layer, for example ``blocks.1.0.bn2``.
+    stage:
+        Number of the stage that it belongs to, from 1.
+    mean, variance:
+        What the source data left in the weights: running statistics of x, float64 (C,).
+    gamma, beta:
+        The learned scale and shift, float64 (C,).
+    epsilon:
+        What keeps the division sound where a channel never varies.
+    """
+
+    name: str
+    stage: int
+    mean: npt.NDArray[np.float64]
+    variance: npt.NDArray[np.float64]
+    gamma: npt.NDArray[np.float64]
+    beta: npt.NDArray[np.float64]
+    epsilon: float = BATCHNORM_EPSILON
 
 
 @dataclass(frozen=True)
@@ -75,6 +110,19 @@ def _layers(tensors: Tensors, architecture: LiteArchitecture) -> dict[str, list[
     return {**layers, "conv_head": [("_conv_head", 1)]}
 
 
+def lite_norms(tensors: Tensors, architecture: LiteArchitecture) -> tuple[Norm, ...]:
+    """Every BatchNorm layer, from the input to the top."""
+    norms = []
+    for number, layers in enumerate(_layers(tensors, architecture).values(), start=1):
+        for layer, _ in layers:
+            prefix, dot, convolution = layer.rpartition(".")
+            name = f"{prefix}{dot}{_NORM_OF[convolution]}"
+            mean, variance, gamma, beta = _affine(tensors, name)
+            outer = lite_key(f"{name}.bias", architecture).removesuffix(".bias")
+            norms.append(Norm(outer, number, mean, variance, gamma, beta))
+    return tuple(norms)
+
+
 def lite_graph(tensors: Tensors, architecture: LiteArchitecture, segment: Segment) -> Model:
     """Build a segment in float32 with a dynamic batch; BatchNorm is folded into the convolutions."""
     ops = openvino().opset13
@@ -93,6 +141,25 @@ def lite_graph(tensors: Tensors, architecture: LiteArchitecture, segment: Segmen
     else:
         results["boundary"] = node
     return named_model(parameter, entry.name, results, segment)
+
+
+def lite_statistics_graph(tensors: Tensors, architecture: LiteArchitecture, trunk: Segment) -> Model:
+    """Build the whole network in float32 with what its BatchNorm layers put out, as means over positions.
+
+    The outputs are those of :class:`headstart.backbones.statistics.StatisticsTrunk`.
+    """
+    ops = openvino().opset13
+    builder = _Builder(tensors, architecture, trunk.backbone.preprocessing.channels)
+    parameter = ops.parameter(openvino().PartialShape([-1, *trunk.input.shape]), np.uint8, name=trunk.input.name)
+    node = normalise(parameter, trunk.backbone.preprocessing)
+    for number in range(1, trunk.stop + 1):
+        node = builder.stage(number, node)
+    maps = builder.normed
+    results = {
+        "mean": ops.concat([pool(map_) for map_ in maps], 1),
+        "mean_square": ops.concat([pool(ops.multiply(map_, map_)) for map_ in maps], 1),
+    }
+    return named_model(parameter, trunk.input.name, results, trunk)
 
 
 def named_model(parameter: Node, entry: str, results: Mapping[str, Node], segment: Segment) -> Model:
@@ -163,13 +230,20 @@ def pool(node: Node) -> Node:
     return openvino().opset13.reduce_mean(node, np.array([2, 3], np.int64), keep_dims=False)
 
 
+def _affine(tensors: Tensors, norm: str) -> list[npt.NDArray[np.float64]]:
+    """Running mean and variance, gamma and beta of a norm of the checkpoint, float64 (C,) each."""
+    parts = ("running_mean", "running_var", "weight", "bias")
+    return [tensors[f"{norm}.{part}"].astype(np.float64) for part in parts]
+
+
 class _Builder:
-    """Turns the checkpoint's layers into nodes."""
+    """Turns the checkpoint's layers into nodes; ``normed`` are the outputs of the BatchNorm layers so far, in order."""
 
     def __init__(self, tensors: Tensors, architecture: LiteArchitecture, channels: int) -> None:
         stem = "_conv_stem.weight"
         self._tensors = {**tensors, stem: widened(tensors[stem], channels)}
         self._architecture = architecture
+        self.normed: list[Node] = []
 
     def stage(self, number: int, node: Node) -> Node:
         """Stage ``number`` (1 to 9)."""
@@ -195,21 +269,20 @@ class _Builder:
         weight, bias = self._folded(layer, norm)
         ops = openvino().opset13
         image = ops.convolution(node, weight, [stride] * 2, [0, 0], [0, 0], [1, 1], auto_pad="same_upper")
-        return ops.add(image, bias)
+        self.normed.append(ops.add(image, bias))
+        return self.normed[-1]
 
     def _depthwise(self, node: Node, layer: str, norm: str, stride: int) -> Node:
         weight, bias = self._folded(layer, norm)
         ops = openvino().opset13
         grouped = weight[:, None]
         image = ops.group_convolution(node, grouped, [stride] * 2, [0, 0], [0, 0], [1, 1], auto_pad="same_upper")
-        return ops.add(image, bias)
+        self.normed.append(ops.add(image, bias))
+        return self.normed[-1]
 
     def _folded(self, layer: str, norm: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Convolution weights and bias with the BatchNorm that follows folded in, computed in float64."""
-        mean, variance, gamma, beta = (
-            self._tensors[f"{norm}.{part}"].astype(np.float64)
-            for part in ("running_mean", "running_var", "weight", "bias")
-        )
+        mean, variance, gamma, beta = _affine(self._tensors, norm)
         scale = gamma / np.sqrt(variance + BATCHNORM_EPSILON)
         weight = self._tensors[f"{layer}.weight"] * scale[:, None, None, None]
         bias = (beta - mean * scale).reshape(1, -1, 1, 1)

@@ -113,6 +113,11 @@ class BundledBackbone(Backbone):
         self._path = _weights_path(self.name, weights)
         self.weights_sha256 = sha256_of(self._path)
 
+    @property
+    def architecture(self) -> LiteArchitecture:
+        """How many blocks each group has."""
+        return self._weights.architecture
+
     @functools.cached_property
     def tensors(self) -> Tensors:
         """The checkpoint's tensors, read when they are first needed."""

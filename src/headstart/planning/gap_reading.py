@@ -1,0 +1,106 @@
+"""What a domain gap says to a person, in one sentence."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from headstart.planning.domain_gap import DomainGap, Estimate
+
+Level = Literal["fits", "partly", "far"]
+
+# The one table of what sizes of gaps are called. Nothing in it was fitted to data sets on which anything is judged:
+# 500 ImageNet images set the unit, and the two steps are the next whole numbers.
+SOURCE_LIKE = Estimate(0.0152, 0.0005)
+"""The total gap of a sample of the source data itself, by `bench/domain_gap.py --sets imagenet_sample --images 500`.
+It is not 0: the running statistics were gathered on augmented images, and the sample has every second class."""
+FITS, FAR = 2.0, 3.0
+"""How many times as far as such a sample images may lie, to fit; and from where on they do not fit at all. A gap grows
+with the square of the shift of the activations, so these are 4 and 9 times its gap."""
+FEWEST = 8
+"""From so many images on a standard error can be trusted: drawn over again, its mean is within a factor of two of the
+estimates' true spread. Of two images that happen to be alike it would be next to nothing."""
+_SURE = 1.96  # standard errors on each side of a 95 % interval
+
+_VERBS = {"fits": "fit", "partly": "fit only in part", "far": "do not fit"}
+
+
+def read_gap(gap: DomainGap) -> str:
+    """One sentence on where a network's features stop fitting and what to do, or on how two data sets compare.
+
+    It reads the gap alone: how many images there are, and how well a probe does, weigh more in a choice.
+    """
+    if gap.against is not None:
+        return _read_pair(gap, gap.against)
+    if gap.images < FEWEST or any(map(_unclear, (gap.early, gap.middle, gap.late))):
+        return f"{_counted(gap.images)} {_are(gap.images)} too few to say how far they lie from what the network knows."
+    levels = [level(part.value) for part in (gap.early, gap.middle, gap.late)]
+    return f"{_described(levels)}: {_advice(levels[0], levels[1:])}."
+
+
+def level(value: float) -> Level:
+    """What a gap of so many nats is called, by how many times as far it is as a sample of the source data."""
+    times = math.sqrt(max(value, 0.0) / SOURCE_LIKE.value)
+    return "fits" if times < FITS else "partly" if times < FAR else "far"
+
+
+def _read_pair(gap: DomainGap, other: str) -> str:
+    counted = f"{_counted(gap.images)} of {gap.of} and {gap.against_images} of {other}"
+    if min(gap.images, gap.against_images or 0) < FEWEST or _unclear(gap.total):
+        return f"{counted} are too few to say how far the two lie apart."
+    if gap.total.value <= _SURE * gap.total.error:
+        return f"No difference shows between {counted}."
+    return {
+        "fits": f"{gap.of} and {other} differ measurably, but little.",
+        "partly": f"{gap.of} and {other} differ clearly: try a model of one on labelled images of the other first.",
+        "far": f"{gap.of} and {other} are images of different kinds: do not expect a model of one to serve the other.",
+    }[level(gap.total.value)]
+
+
+def _unclear(part: Estimate) -> bool:
+    """Whether the interval reaches from a gap that fits to one that does not."""
+    if math.isnan(part.error):
+        return True
+    margin = _SURE * part.error
+    return level(part.value - margin) == "fits" and level(part.value + margin) == "far"
+
+
+def _described(levels: list[Level]) -> str:
+    """Which layers fit, neighbours of one level together."""
+    if len(set(levels)) == 1:
+        return f"The layers {_VERBS[levels[0]]} from the first to the last"
+    runs: list[tuple[list[str], Level]] = []
+    for name, found in zip(("first", "middle", "last"), levels, strict=True):
+        if runs and runs[-1][1] == found:
+            runs[-1][0].append(name)
+        else:
+            runs.append(([name], found))
+    said = [
+        f"the {' and '.join(names)}{'' if place else ' layers'} {_VERBS[v]}" for place, (names, v) in enumerate(runs)
+    ]
+    return ", ".join(said).capitalize()
+
+
+def _advice(early: Level, later: list[Level]) -> str:
+    """What follows for fine-tuning, first layers against the rest.
+
+    Where only the first layers do not fit, the images differ in looks rather than in what they show, and the first
+    layers are what to tune (Lee et al. 2023, surgical fine-tuning).
+    """
+    if early == "fits":
+        if all(found == "fits" for found in later):
+            return "the features can be used as they are"
+        return "if the features fall short, fine-tune the top"
+    if all(found == "fits" for found in later):
+        return "if the features fall short, fine-tune the first layers too"
+    if "far" in (early, *later):
+        return "expect to fine-tune, down to the first layers"
+    return "if the features fall short, fine-tune deep"
+
+
+def _counted(images: int) -> str:
+    return f"{images} image{'' if images == 1 else 's'}"
+
+
+def _are(images: int) -> str:
+    return "is" if images == 1 else "are"

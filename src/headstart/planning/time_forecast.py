@@ -1,0 +1,136 @@
+"""How long a rung will take, from rates that a short measurement found here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+# The first batches of a measurement compile, allocate and fill caches: this share of its time is not counted.
+WARM_UP_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Rates:
+    """How fast this machine is at one cut of one backbone.
+
+    Attributes
+    ----------
+    startup:
+        Seconds before the first image and after the last: imports, compiling, choosing a precision.
+    trunk:
+        Images a second of a new view: decoded, augmented and run through the frozen stages. At cut 0 it has no meaning.
+    step:
+        Images a second that are trained on above the cut; at cut 0 decoding and augmentation included.
+    judge:
+        Images a second that are only predicted above the cut.
+    whole:
+        Images a second, decoded and run through the whole compiled backbone.
+
+    Raises
+    ------
+    ValueError
+        If a rate is not above 0, or the startup below 0 or not finite.
+    """
+
+    startup: float
+    trunk: float
+    step: float
+    judge: float
+    whole: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.startup < math.inf:
+            raise ValueError(f"a startup of {self.startup} seconds can't be")
+        for name in ("trunk", "step", "judge", "whole"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"a rate of {getattr(self, name)} images a second ({name}) can't be")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a fine-tuning has to do.
+
+    Attributes
+    ----------
+    train_rows, held_rows, all_rows:
+        Images that train, that judge each epoch, and whose features the tuned backbone gives in the end.
+    views:
+        Different augmented views of the training rows that the trunk computes; 0 at cut 0.
+    epochs:
+        Passes over the training rows.
+    judgings:
+        Times that the held-out rows are predicted: the start, each epoch, and mixtures with the start.
+    """
+
+    train_rows: int
+    held_rows: int
+    all_rows: int
+    views: int
+    epochs: int
+    judgings: int
+
+
+@dataclass(frozen=True)
+class TimeForecast:
+    """Seconds of a rung, part by part; ``seconds`` is their sum.
+
+    The views are added in full: while a machine's processor computes them in the background, it trains slower by about
+    as much.
+    """
+
+    startup: float
+    views: float
+    steps: float
+    judging: float
+    features: float
+    seconds: float
+
+
+def forecast_seconds(rates: Rates, work: Work) -> TimeForecast:
+    """Add up what a fine-tuning takes."""
+    views = work.views * work.train_rows / rates.trunk if work.views else 0.0
+    steps = work.epochs * work.train_rows / rates.step
+    # The held-out rows pass the frozen stages once, or at cut 0 are decoded every time, which the rate includes.
+    clean = work.held_rows / rates.trunk if work.views else 0.0
+    judging = clean + work.judgings * work.held_rows / rates.judge
+    features = work.all_rows / rates.whole
+    total = rates.startup + views + steps + judging + features
+    return TimeForecast(rates.startup, views, steps, judging, features, total)
+
+
+def epochs_within(seconds: float, rates: Rates, work: Work) -> int:
+    """The most epochs, up to ``work.epochs``, that fit into some seconds with a judging each; 0 where none does.
+
+    Views and all that is not done once an epoch count in full.
+    """
+    once = forecast_seconds(rates, Work(*_without_epochs(work))).seconds
+    an_epoch = work.train_rows / rates.step + work.held_rows / rates.judge
+    return max(0, min(work.epochs, math.floor((seconds - once) / an_epoch + 1e-9)))
+
+
+def measured_rate(rows: Sequence[int], seconds: Sequence[float]) -> float:
+    """Images a second from the batches of a short measurement, its first :data:`WARM_UP_SHARE` of time left out.
+
+    Parameters
+    ----------
+    rows, seconds:
+        One number a batch, in order; at least one batch, all seconds above 0.
+
+    Raises
+    ------
+    ValueError
+        If they are none or not as many, or a batch took no time.
+    """
+    if not rows or len(rows) != len(seconds) or min(seconds) <= 0:
+        raise ValueError(f"{len(rows)} batches and {len(seconds)} times above 0 don't make a rate")
+    skipped, passed = 0, 0.0
+    while skipped < len(rows) - 1 and passed + seconds[skipped] <= WARM_UP_SHARE * sum(seconds):
+        passed += seconds[skipped]
+        skipped += 1
+    skipped = max(skipped, min(1, len(rows) - 1))
+    return sum(rows[skipped:]) / sum(seconds[skipped:])
+
+
+def _without_epochs(work: Work) -> tuple[int, int, int, int, int, int]:
+    return work.train_rows, work.held_rows, work.all_rows, work.views, 0, max(0, work.judgings - work.epochs)
