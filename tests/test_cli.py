@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 
 import headstart
 from headstart import cli
+from headstart.cli import process
+from headstart.cli.options import Metric
 from headstart.errors import BackboneError
 from headstart.evaluation.metrics import METRICS
 from headstart.features.measuring import Speed
@@ -33,13 +35,13 @@ def test_what_is_misspelt_ends_with_2(arguments: list[str]) -> None:
 def test_the_help_names_every_choice() -> None:
     shown = CliRunner().invoke(cli.app, ["fit", "--help"], env={"COLUMNS": "400"}).output
     assert all(name in shown for name in STRATEGIES)
-    assert {metric.value for metric in cli.Metric} == set(METRICS)
+    assert {metric.value for metric in Metric} == set(METRICS)
 
 
 def _main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     """The exit code; ``main`` itself would end this process."""
     monkeypatch.setattr(sys, "argv", ["headstart", *arguments])
-    return cli._run()
+    return process.run()
 
 
 def test_an_interruption_is_said_and_ends_with_130(
@@ -58,6 +60,29 @@ def test_an_error_is_one_line_and_ends_with_2(
 ) -> None:
     assert _main(monkeypatch, "inspect", "/nowhere") == 2
     assert capsys.readouterr().err == "headstart: /nowhere: no such file or folder\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "way_out"),
+    [
+        (["nowhere"], "no such file or folder"),
+        (["{empty}"], "no images in it"),
+        (["{digits}", "{digits}"], "the same place"),
+        (["{digits}", "--split"], "name two places"),
+        (["{digits}", "{empty}", "--split"], "--split compares the splits of one data set"),
+    ],
+)
+def test_a_gap_that_cannot_be_measured_is_answered_with_the_way_out(
+    arguments: list[str],
+    way_out: str,
+    digits: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    named = [argument.format(empty=tmp_path, digits=digits) for argument in arguments]
+    assert _main(monkeypatch, "gap", *named) == 2
+    assert way_out in capsys.readouterr().err
 
 
 def test_backbones_as_json_are_those_that_were_asked_for() -> None:
@@ -93,8 +118,8 @@ def test_listing_backbones_imports_no_heavy_package() -> None:
     code = (
         "import sys\n"
         "sys.argv = ['headstart', 'backbones', 'resnet']\n"
-        "from headstart import cli\n"
-        "assert cli._run() == 0\n"
+        "from headstart.cli import process\n"
+        "assert process.run() == 0\n"
         "print(sorted({'torch', 'timm', 'numpy', 'openvino', 'pyarrow', 'scipy'} & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)

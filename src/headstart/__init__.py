@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from headstart.artifact.model import Model as Model
     from headstart.artifact.model import Prediction as Prediction
     from headstart.artifact.model import open_model as open
-    from headstart.auditing.inspection import inspect as inspect
     from headstart.data import Dataset as Dataset
     from headstart.data import load as load
+    from headstart.planning.fingerprint import inspect as inspect
     from headstart.planning.options import Options as Options
     from headstart.workflow import fit as fit
 
@@ -27,7 +27,7 @@ _HOMES = {
     "Options": ("headstart.planning.options", "Options"),
     "Prediction": ("headstart.artifact.model", "Prediction"),
     "fit": ("headstart.workflow", "fit"),
-    "inspect": ("headstart.auditing.inspection", "inspect"),
+    "inspect": ("headstart.planning.fingerprint", "inspect"),
     "load": ("headstart.data", "load"),
     "open": ("headstart.artifact.model", "open_model"),
 }

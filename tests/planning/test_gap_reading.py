@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
 import pytest
 
 from headstart.planning.domain_gap import DomainGap, Estimate
-from headstart.planning.gap_reading import FAR, FITS, SOURCE_LIKE, level, read_gap
+from headstart.planning.gap_reading import FAR, FEWEST, FITS, SOURCE_LIKE, level, read_gap
 
 UNIT = SOURCE_LIKE.value
 SIZES = {"fits": UNIT, "partly": 6 * UNIT, "far": 20 * UNIT}
@@ -69,6 +70,14 @@ def test_every_pattern_gives_one_sentence() -> None:
 def test_too_few_images_are_said_to_be_too_few(error: float) -> None:
     assert "64 images are too few" in read_gap(_gap(*3 * [6 * UNIT], error=error))
     assert "too few" in read_gap(_gap(*3 * [6 * UNIT], error=error, against="old"))
+
+
+def test_a_handful_of_images_is_too_few_however_alike_they_are() -> None:
+    for against in (None, "old"):
+        gap = dataclasses.replace(_gap(*3 * [20 * UNIT], error=1e-4, against=against), images=FEWEST - 1)
+        assert f"{FEWEST - 1} images" in read_gap(gap)
+        assert "too few" in read_gap(gap)
+        assert "too few" not in read_gap(dataclasses.replace(gap, images=FEWEST))
 
 
 def test_two_data_sets_are_compared_by_size_and_error() -> None:

@@ -6,34 +6,14 @@ import pytest
 from rich.console import Console
 
 from headstart.artifact.model import Prediction
-from headstart.auditing.inspection import Inspection, Spread
-from headstart.data import LeftOut
 from headstart.reporting import terminal
 
 ODD = "[red]:bee:[/red]\\"
 
 
-def _inspection(left_out: tuple[LeftOut, ...]) -> Inspection:
-    return Inspection(
-        ODD, "classification", 3, {ODD: 2, "b": 1}, {"none": 3}, None, Spread(1, 2, 3), None, {"RGB": 3}, {"PNG": 3},
-        {"1": 2, "6": 1}, left_out, (ODD,),
-    )  # fmt: skip
-
-
 @pytest.fixture(autouse=True)
 def console(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(terminal, "_OUT", Console(highlight=False, emoji=False, width=100))
-
-
-def test_inspection_names_the_files_that_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
-    entries = tuple(LeftOut(f"{ODD}{number}.jpg", "undecodable", "the file is empty") for number in range(25))
-    terminal.show_inspection(_inspection(entries))
-    text = capsys.readouterr().out
-    assert f"  {ODD}19.jpg: the file is empty\n" in text
-    assert "20.jpg" not in text
-    assert "and 5 more" in text
-    assert text.count(ODD) == 1 + 1 + 1 + 20
-    assert "1 to 3, median 2" in text
 
 
 @pytest.mark.parametrize(

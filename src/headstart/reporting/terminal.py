@@ -12,7 +12,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from headstart.artifact.model import Prediction
-from headstart.auditing.inspection import Inspection, Spread
 from headstart.features.cache import CacheDescription
 from headstart.reporting.verdict import verdict
 
@@ -70,35 +69,6 @@ def show_scores(
         _OUT.print(f"baselines (accuracy on the same images): {', '.join(parts)}", soft_wrap=True)
 
 
-def show_inspection(found: Inspection) -> None:
-    """The text of ``headstart inspect``."""
-    _OUT.print(f"[bold]{escape(found.name)}[/bold]: {found.images} images for {found.task}")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("class")
-    table.add_column("images", justify="right")
-    for name, count in found.classes.items():
-        table.add_row(escape(name), str(count))
-    _OUT.print(table)
-    rows = {
-        "splits": _listed(found.splits),
-        "groups": "none" if found.groups is None else str(found.groups),
-        "width": _spread(found.width),
-        "height": _spread(found.height),
-        "modes": _listed(found.modes),
-        "formats": _listed(found.formats),
-        "rotated by EXIF": str(sum(n for turn, n in found.orientations.items() if turn != "1")),
-        "left out": str(len(found.left_out)),
-    }
-    for name, text in rows.items():
-        _OUT.print(f"{name:16}{escape(text)}", soft_wrap=True)
-    for entry in found.left_out[:20]:
-        _OUT.print(f"  {escape(entry.file)}: {escape(entry.reason)}", soft_wrap=True)
-    if len(found.left_out) > 20:
-        _OUT.print(f"  and {len(found.left_out) - 20} more; --json lists them all")
-    for note in found.notes:
-        _OUT.print(f"• {escape(note)}", soft_wrap=True)
-
-
 def show_prediction(prediction: Prediction) -> None:
     """One line an image: file, label, confidence, and what is unusual about it, with tabs between them."""
     if prediction.error is not None:
@@ -145,11 +115,3 @@ def _cell(split: Mapping[str, Any], key: str) -> str:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
-
-
-def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
-
-
-def _spread(spread: Spread | None) -> str:
-    return "none" if spread is None else f"{spread.minimum:.0f} to {spread.maximum:.0f}, median {spread.median:.0f}"

@@ -1,0 +1,160 @@
+"""The commands that fit a model: ``demo`` and ``fit``."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from headstart.cli.options import (
+    DEFAULT_BACKBONE,
+    AsJson,
+    Backbone,
+    Channels,
+    Data,
+    Engine,
+    EngineOption,
+    ImageSize,
+    Licence,
+    Metric,
+    Out,
+    Root,
+)
+from headstart.cli.output import progress, say
+
+if TYPE_CHECKING:
+    from headstart.runs import Run
+
+
+def demo(out: Out = None, as_json: AsJson = False) -> None:
+    """Fit a classifier of handwritten digits, which come with scikit-learn: a first look, in seconds."""
+    from headstart.data.digits import digits_folder
+
+    _fit(digits_folder(), out, as_json)
+
+
+def fit(
+    data: Data,
+    out: Out = None,
+    backbone: Backbone = DEFAULT_BACKBONE,
+    strategy: Annotated[
+        str,
+        typer.Option(
+            help="auto, prototype, linear_probe, linear_probe_all_stages, partial, progressive, full or scratch."
+        ),
+    ] = "auto",
+    test: Annotated[
+        str | None, typer.Option(metavar="FRACTION|SPLIT", help="Hold out this fraction, or test on this split.")
+    ] = None,
+    metric: Annotated[Metric, typer.Option(help="What governs every choice.")] = Metric.accuracy,
+    seed: Annotated[int, typer.Option(min=0, help="Of splits, folds and bootstraps.")] = 0,
+    engine: EngineOption = Engine.auto,
+    root: Root = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Open no socket.")] = False,
+    licence: Annotated[
+        Licence, typer.Option(help="any also takes weights that are for non-commercial use only.")
+    ] = Licence.permissive,
+    image_size: ImageSize = None,
+    channels: Channels = 3,
+    cut: Annotated[int | None, typer.Option(min=0, help="partial: how many stages stay frozen.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Of fine-tuning.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Fine-tuning's learning rate in the highest stage.")] = None,
+    views: Annotated[int | None, typer.Option(min=1, help="Augmented views of an image in use at a time.")] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(help="Of fine-tuning: none, light, medium, strong, medical or overhead.", show_default="medium"),
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Of fine-tuning.")] = None,
+    find_lr: Annotated[bool, typer.Option("--find-lr", help="Find fine-tuning's rate by a range test.")] = False,
+    auto: Annotated[
+        bool, typer.Option("--auto", help="Train again, held back more, where the images are learnt by heart.")
+    ] = False,
+    devices: Annotated[int, typer.Option(min=1, help="Processes, or GPUs, that fine-tune together.")] = 1,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write the history for TensorBoard too.")] = False,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Adapt a pretrained backbone to labelled images, measure the result and keep the evidence."""
+    from headstart.planning.options import Options
+
+    wanted = Options(
+        backbone=backbone,
+        strategy=strategy,
+        test=_split_or_fraction(test),
+        metric=metric.value,
+        seed=seed,
+        engine=engine.value,
+        root=str(root) if root else None,
+        offline=offline,
+        licence=licence.value,
+        image_size=image_size,
+        channels=channels,
+        cut=cut,
+        epochs=epochs,
+        rate=lr,
+        views=views,
+        augment=augment,
+        batch_size=batch_size,
+        find_rate=find_lr,
+        auto=auto,
+        devices=devices,
+        tensorboard=tensorboard,
+    )
+    _fit(data, _interrupted(resume) if resume else out, as_json, wanted)
+
+
+def _fit(source: Any, out: Path | None, as_json: bool, options: Any = None) -> None:
+    from headstart.reporting import terminal
+    from headstart.workflow import fit as run_fit
+
+    def show(run: Run) -> None:
+        if as_json:
+            typer.echo(run.path("metrics.json").read_text(), nl=False)
+        else:
+            terminal.show_run(run.folder)
+
+    run_fit(source, options, out=out, progress=progress(), say=say, deliver=show, stop=_terminated(options))
+
+
+def _terminated(options: Any) -> Callable[[], bool]:
+    """Whether SIGTERM came while a network is trained, which then saves its state; a second one ends it at once.
+
+    Until the training first asks, there is no state to save, and SIGTERM is as Ctrl-C.
+    """
+    from headstart.training.strategies import FINE_TUNED
+
+    came, training = threading.Event(), threading.Event()
+
+    def terminate(number: int, frame: object) -> None:
+        came.set()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if not training.is_set():
+            raise KeyboardInterrupt
+
+    def asked() -> bool:
+        training.set()
+        return came.is_set()
+
+    if options is not None and options.strategy in FINE_TUNED:
+        signal.signal(signal.SIGTERM, terminate)
+    return asked
+
+
+def _interrupted(run: Path) -> Path:
+    """The folder of a run that can be taken up again."""
+    from headstart.errors import RunError
+
+    if not (run / "run.json").is_file():
+        raise RunError(f"{run} holds no run to go on with")
+    return run
+
+
+def _split_or_fraction(text: str | None) -> str | float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text

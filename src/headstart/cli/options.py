@@ -1,0 +1,59 @@
+"""The arguments and options that several commands take, and the words that options accept."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DEFAULT_BACKBONE = "bundled/tf_efficientnet_lite0"
+
+
+class Metric(StrEnum):
+    """The metrics that can govern a run."""
+
+    accuracy = "accuracy"
+    balanced_accuracy = "balanced_accuracy"
+    macro_f1 = "macro_f1"
+    auroc = "auroc"
+    map = "map"
+    log_loss = "log_loss"
+
+
+class Engine(StrEnum):
+    """What runs the frozen trunk."""
+
+    auto = "auto"
+    openvino = "openvino"
+    torch = "torch"
+
+
+class Licence(StrEnum):
+    """Which licences of weights are taken."""
+
+    permissive = "permissive"
+    any = "any"
+
+
+class Order(StrEnum):
+    """What a list of backbones is sorted by."""
+
+    accuracy = "accuracy"
+    speed = "speed"
+    size = "size"
+
+
+Data = Annotated[
+    Path,
+    typer.Argument(metavar="DATA", help="A folder per class, train/ val/ test/, a CSV or Parquet table, or a zip."),
+]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or the model folder in it.")]
+Root = Annotated[Path | None, typer.Option(help="What the paths in a table are relative to.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+Out = Annotated[Path | None, typer.Option(help="The run folder.")]
+EngineOption = Annotated[Engine, typer.Option(help="What runs the backbone.")]
+ImageSize = Annotated[int | None, typer.Option(min=1, help="Side of the input, if not the weights' own.")]
+Channels = Annotated[int, typer.Option(min=1, max=64, help="Of the images: 1 is grey, more than 3 need .npy or TIFF.")]
+Backbone = Annotated[str, typer.Option(help="A name from `headstart backbones`.")]
