@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from headstart.evaluation.comparison import paired_difference
 from headstart.evaluation.metrics import better, score
 from headstart.evaluation.scores import row_label_log_loss, row_log_loss
+from headstart.planning.posterior import Gain
 from headstart.training.calibrate import Calibration, Floats, calibrate
 from headstart.training.examples import Examples
 from headstart.training.probe import balanced_weights
@@ -36,6 +37,10 @@ class Rung:
     gain_ci95:
         95 % interval of the log-loss that it saves a row against the best before it, where the metric counts classes
         alike a row of classes of equal weight; ``None`` for the first.
+    expected_gain:
+        What trying it was expected to add to the best before it, in points or nats; ``None`` for the probes.
+    gain:
+        Over the linear probe, once it was judged; ``None`` for the probes.
     """
 
     strategy: str
@@ -46,25 +51,38 @@ class Rung:
     gain_ci95: tuple[float, float] | None
     decision: Literal["kept", "dropped"]
     reason: str
+    expected_gain: float | None = None
+    gain: Gain | None = None
 
 
 @dataclass(frozen=True)
 class LadderRecord:
-    """``ladder.json``: every rung tried, and which one was chosen by which metric."""
+    """``ladder.json``: every rung tried, and which one was chosen by which metric.
+
+    Attributes
+    ----------
+    steps:
+        Why each rung was tried, and why no other was.
+    reason:
+        Of the choice; empty where there was nothing to choose.
+    """
 
     metric: str
     chosen: str
     rungs: tuple[Rung, ...]
     notes: tuple[str, ...]
+    steps: tuple[str, ...] = ()
+    reason: str = ""
 
 
 @dataclass(frozen=True)
 class Climbed:
-    """The best rung, its calibration on the judged rows, and the record of the climb."""
+    """The best rung, its calibration on the judged rows, all that were tried by their titles, and the record."""
 
     best: Learned
     calibration: Calibration
     record: LadderRecord
+    tried: Mapping[str, tuple[Learned, Calibration]]
 
 
 def candidates(strategy: str, examples: Examples, metric: str) -> list[Strategy]:
@@ -95,15 +113,17 @@ def climb(strategies: Sequence[Strategy], examples: Examples, *, metric: str, cu
     judged = examples.judged
     truth, groups = examples.targets[judged], examples.groups[judged]
     alike = _counts_classes_alike(examples, metric)
-    weights = balanced_weights(examples.encoded[judged]) if alike else np.ones(len(judged))
+    weights = row_weights(examples, metric)
+    tried = {}
     for strategy in strategies:
         started = time.perf_counter()
         learned = learn(strategy, examples)
         if not learned.converged:
             notes.append(f"{strategy.title}: a fit ended by its limit of iterations, short of the optimum")
         calibration = calibrate(learned.logits[judged], truth, groups, examples.task, seed)
+        tried[strategy.title] = (learned, calibration)
         value = score(metric, examples.task.name, truth, calibration.probabilities, calibration.thresholds)
-        losses = _losses(examples, truth, calibration.probabilities)
+        losses = row_losses(examples, truth, calibration.probabilities)
         weighted = losses * weights
         kept, gain, reason = True, None, "the first rung"
         if best is not None:
@@ -118,10 +138,19 @@ def climb(strategies: Sequence[Strategy], examples: Examples, *, metric: str, cu
     if best is None:
         raise ValueError("no strategy to race")
     record = LadderRecord(metric, best[0].strategy.title, tuple(rungs), tuple(notes))
-    return Climbed(best[0], best[1], record)
+    return Climbed(best[0], best[1], record, tried)
 
 
-def _losses(examples: Examples, truth: npt.NDArray[Any], probabilities: Floats) -> Floats:
+def row_weights(examples: Examples, metric: str) -> Floats:
+    """What each judged row counts, of mean 1: where the metric counts classes alike, as much as its class is rare."""
+    judged = examples.judged
+    if _counts_classes_alike(examples, metric):
+        return balanced_weights(examples.encoded[judged])
+    return np.ones(len(judged))
+
+
+def row_losses(examples: Examples, truth: npt.NDArray[Any], probabilities: Floats) -> Floats:
+    """The log-loss of each row (n,) in nats, by the task's kind."""
     rows = row_log_loss if examples.task.kind == "softmax" else row_label_log_loss
     return rows(truth, probabilities)
 

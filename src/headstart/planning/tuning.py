@@ -8,18 +8,17 @@ import io
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from headstart.evaluation.comparison import paired_difference
 from headstart.evaluation.metrics import score
-from headstart.evaluation.scores import row_label_log_loss, row_log_loss
 from headstart.features.engine import CompiledTrunk
 from headstart.features.table import FeatureTable
 from headstart.planning.judging import TOP, Fitted, Judged
-from headstart.planning.ladder import Climbed, LadderRecord, Rung
+from headstart.planning.ladder import Climbed, LadderRecord, Rung, row_losses
 from headstart.training.calibrate import Calibration, calibrate
 from headstart.training.examples import Examples
 from headstart.training.strategies import Strategy
@@ -115,10 +114,9 @@ def _rung(
     metric: str,
     seed: int,
 ) -> Rung:
-    losses = row_log_loss if part.task.kind == "softmax" else row_label_log_loss
     probe = calibrate(climbed.best.logits[held], part.targets, part.groups, part.task, seed)
-    before: Any = losses(part.targets, probe.probabilities)  # type: ignore[arg-type]
-    after: Any = losses(part.targets, calibration.probabilities)  # type: ignore[arg-type]
+    before = row_losses(part, part.targets, probe.probabilities)
+    after = row_losses(part, part.targets, calibration.probabilities)
     difference = paired_difference(before, after, part.groups, seed=seed)
     value = score(metric, part.task.name, part.targets, calibration.probabilities, calibration.thresholds)
     old = score(metric, part.task.name, part.targets, probe.probabilities, probe.thresholds)

@@ -1,0 +1,119 @@
+"""Decisions that follow from what the data is: counts, balance, groups, shapes and the domain gap."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from headstart.planning.domain_gap import DomainGap
+from headstart.planning.gap_reading import level
+from headstart.planning.plan import Decision, Validation
+from headstart.planning.rule_table import (
+    ENOUGH_VALIDATION_ROWS,
+    FEW_PER_CLASS,
+    FOLDS,
+    IMBALANCED,
+    LEAST_PER_CLASS,
+    MANY_PER_CLASS,
+    MOST_CROPPED,
+    MOST_REPEATS,
+)
+from headstart.planning.situation import Situation
+
+_LIKE = {"fits": "like", "partly": "partly like", "far": "unlike"}
+
+
+def crop_rule(situation: Situation) -> tuple[Literal["crop", "squash"], Decision]:
+    """How images that are not square become square."""
+    lost = {"crop_loss": situation.crop_loss}
+    if situation.aspect == "squash":
+        return "squash", Decision("crop", "fingerprint", "squash", "the weights were made for squashed images", lost)
+    cut = f"a centre crop cuts off {situation.crop_loss:.0%} of an image on average"
+    if situation.crop_loss > MOST_CROPPED:
+        reason = f"{cut}, more than the {MOST_CROPPED:.0%} that photographs lose: all of it is kept, squashed"
+        return "squash", Decision("crop", "fingerprint", "squash", reason, lost)
+    return "crop", Decision("crop", "fingerprint", "crop", f"{cut}, as the weights expect", lost)
+
+
+def metric_rule(metric: str, situation: Situation) -> Decision:
+    """The metric is the person's; where classes are far from equally frequent, a hint which one counts them alike."""
+    numbers = {"imbalance": situation.imbalance}
+    if situation.imbalance < IMBALANCED or situation.task != "classification":
+        return Decision("metric", "fingerprint", metric, "asked for, or the usual one", numbers)
+    times = f"the most frequent class has {situation.imbalance:.1f} times the images of the least frequent"
+    hint = "it counts rare classes as much as frequent ones"
+    if metric == "accuracy":
+        hint = "if rare classes matter as much, take --metric balanced_accuracy"
+    return Decision("metric", "fingerprint", metric, f"{times}: {hint}", numbers)
+
+
+def validation_rule(situation: Situation) -> tuple[Validation, Decision]:
+    """What judges the rungs: the user's split if it is large enough, else folds, several times where rows are few."""
+    numbers = {"rows": float(situation.rows), "validation_rows": float(situation.validation_rows)}
+    together = " (images of a group stay together)" if situation.grouped else ""
+    if situation.validation_rows >= ENOUGH_VALIDATION_ROWS:
+        found = Validation("split", 1, 1, situation.grouped)
+        reason = f"your validation split has {situation.validation_rows} images, enough to choose by"
+        return found, Decision("validation", "fingerprint", "split", reason + together, numbers)
+    units = situation.groups if situation.grouped else situation.rows
+    held = units / FOLDS
+    counted = f"{units} {'groups' if situation.grouped else 'images'}"
+    if held >= ENOUGH_VALIDATION_ROWS:
+        found = Validation("folds", FOLDS, 1, situation.grouped)
+        reason = f"{counted} make {FOLDS} stratified folds of {held:.0f}, enough to choose by"
+        return found, Decision("validation", "fingerprint", f"{FOLDS} folds", reason + together, numbers)
+    repeats = min(MOST_REPEATS, max(2, math.ceil(ENOUGH_VALIDATION_ROWS / max(held, 1))))
+    found = Validation("repeated_folds", FOLDS, repeats, situation.grouped)
+    own = situation.validation_rows
+    few = f"your validation split has only {own} images, and " if own else ""
+    reason = (
+        f"{few}a fold of {counted} has {held:.0f}, fewer than the {ENOUGH_VALIDATION_ROWS} that a choice wants: "
+        f"{FOLDS} stratified folds, {repeats} times"
+    )
+    return found, Decision("validation", "fingerprint", f"{FOLDS} folds, {repeats} times", reason + together, numbers)
+
+
+def tuning_rule(situation: Situation) -> tuple[bool, Decision]:
+    """Whether rungs that train stages are worth a look at all, in the words of the field's matrix."""
+    numbers = {"rows": float(situation.rows), "class_median": situation.class_median}
+    numbers |= _gap_numbers(situation.gap)
+    cell = f"{_size(situation)}{_similarity(situation.gap)}"
+    if not situation.trainable:
+        reason = f'{cell}; what trains stages is not installed: pip install "headstart[train]"'
+        return False, Decision("tuning", "fingerprint", "no", reason, numbers)
+    if situation.class_median < LEAST_PER_CLASS:
+        reason = f"{cell}: a fold could hold no image of a typical class back, so nothing would say whether it helped"
+        return False, Decision("tuning", "fingerprint", "no", reason, numbers)
+    return True, Decision("tuning", "fingerprint", "yes", f"{cell}: {_advice(situation)}", numbers)
+
+
+def _size(situation: Situation) -> str:
+    typical = situation.class_median
+    word = "few" if typical < FEW_PER_CLASS else "many" if typical >= MANY_PER_CLASS else "some"
+    return f"{word} images a class ({typical:g} in the middle, {situation.rows} in all)"
+
+
+def _similarity(gap: DomainGap | None) -> str:
+    if gap is None:
+        return ", how like the source's they are was not measured"
+    return f", {_LIKE[level(gap.total.value)]} those of the source (gap {gap.total.value:.2f})"
+
+
+def _advice(situation: Situation) -> str:
+    """What the matrix of size × similarity says; it only explains, the prior has the numbers."""
+    few = situation.class_median < FEW_PER_CLASS
+    if situation.gap is None:
+        return "rungs are tried from the top down"
+    early, late = level(situation.gap.early.value), level(situation.gap.late.value)
+    if level(situation.gap.total.value) == "fits":
+        return "the probe may be hard to beat" if few else "a little may be gained by training the top"
+    if early == "fits" and late != "fits":
+        return "the first layers fit, the last do not, so the top is what to train"
+    return "training deep may pay, held back as images are few" if few else "training deep is likely to pay"
+
+
+def _gap_numbers(gap: DomainGap | None) -> dict[str, float]:
+    if gap is None:
+        return {}
+    parts = {"total": gap.total, "early": gap.early, "middle": gap.middle, "late": gap.late}
+    return {f"gap_{name}": part.value for name, part in parts.items()}

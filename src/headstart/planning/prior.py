@@ -1,0 +1,236 @@
+"""What a rung may be expected to gain before it has run: the field's matrix of size × similarity as a normal prior."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart.planning.gap_reading import SOURCE_LIKE
+from headstart.planning.situation import ProbeScore, Situation
+
+Floats = npt.NDArray[np.float64]
+Reach = Literal["head", "top", "middle", "whole"]
+"""How far down a rung trains: only another head, or the top, middle or all thirds of the stages."""
+
+
+@dataclass(frozen=True)
+class Coefficient:
+    """One number of the matrix: what is believed, how unsure that is, and where it comes from."""
+
+    mean: float
+    sd: float
+    source: str
+
+
+@dataclass(frozen=True)
+class PriorTable:
+    """All constants of the prior. Gains are shares of the probe's error that a rung removes.
+
+    Attributes
+    ----------
+    coefficients:
+        ``head``, ``top``, ``middle``, ``whole``: the share at the reference, by how far down a rung trains. ``rows``,
+        ``rows_per_class``, ``gap``: what each doubling of that adds, times the rung's leverage.
+    shared_sd, own_sd, head_sd:
+        What differs between data sets besides: for all fine-tuned rungs of one together, for each by itself, and for
+        another head.
+    measure_sd:
+        By how much the shares of error and of log-loss differ that one rung removes.
+    """
+
+    coefficients: Mapping[str, Coefficient]
+    shared_sd: float
+    own_sd: float
+    head_sd: float
+    measure_sd: float
+
+
+# Where the numbers come from, before any refit. A: one measurement with Lite0 on PACS sketches (40 images a class, gap
+# 0.39): of the probe's error cut 8 removed 16 %, cut 6 39 %, cut 4 47 %, cut 0 45 %. B: brain MRI (gap 0.20), naive
+# partial fine-tuning: cut 6 removed 57 %, cut 4 64 %. C: hymenoptera (244 images, gap 0.06): another library's
+# fine-tuning lost to the probe. D: Kumar et al. 2022: over ten data sets fine-tuning after probing is about 3 points
+# above the probe on rows like the training rows. E: docs/benchmarks.md: a probe on the features of all stages removed
+# -6 % to 32 % of the plain probe's error. The field's matrix says the signs: more data and a farther domain ask for
+# training more stages, little and similar data for none. The means lie below A and B, two of the sets most in need.
+_A_TO_D = "measurements A and B, held down by C and D"
+TABLE = PriorTable(
+    coefficients=MappingProxyType(
+        {
+            "head": Coefficient(0.05, 0.10, "measurement E"),
+            "top": Coefficient(0.15, 0.10, _A_TO_D),
+            "middle": Coefficient(0.20, 0.10, _A_TO_D),
+            "whole": Coefficient(0.15, 0.12, f"{_A_TO_D}; the most parameters to overfit"),
+            "rows": Coefficient(0.03, 0.03, "the matrix: more data, more stages"),
+            "rows_per_class": Coefficient(0.03, 0.03, "the matrix: more data, more stages"),
+            "gap": Coefficient(0.06, 0.04, "the matrix: a farther domain, more stages; A against C"),
+        }
+    ),
+    shared_sd=0.20,  # A and B lie so far above C
+    own_sd=0.12,  # between neighbouring cuts of A and B, with room for one that collapses
+    head_sd=0.20,  # measurement E
+    measure_sd=0.10,  # E again: error and log-loss of the same rungs
+)
+
+# The reference: about the middle of the sets above. Distances from it count in doublings, up to so many.
+REFERENCE_ROWS, REFERENCE_ROWS_PER_CLASS, REFERENCE_GAP = 300.0, 40.0, 2.5
+MOST_DOUBLINGS = 4.0
+# How much of a change of size or domain a rung feels: in the matrix the extremes differ most for those that train most.
+LEVERAGE: Mapping[Reach, float] = MappingProxyType({"head": 0.0, "top": 0.5, "middle": 1.0, "whole": 1.5})
+# By how many doublings gaps of real sets scatter around the reference: what is not known where none was measured.
+GAP_SCATTER = 1.2
+# A rung can lose where the probe has no error left: standard deviations in points and nats that always remain.
+FLOOR_POINTS, FLOOR_NATS = 0.1, 0.005
+# A probe that is not above the most frequent class by more than chance says nothing of the images: labels that do not
+# belong to them can't be learnt by any rung. From one to three standard errors above it, belief grows from none to all.
+DOUBTED, BELIEVED = 1.0, 3.0
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What the prior looks at.
+
+    Attributes
+    ----------
+    gap:
+        Total domain gap in nats; ``None`` where it is not known.
+    error:
+        Of the probe, in points (0 to 100).
+    log_loss:
+        Of the probe, in nats.
+    belief:
+        Whether the probe has learnt anything at all, 0 to 1.
+    """
+
+    rows: int
+    rows_per_class: float
+    gap: float | None
+    error: float
+    log_loss: float
+    belief: float = 1.0
+
+
+@dataclass(frozen=True)
+class RungKind:
+    """A rung as the prior sees it: its name, and how far down it trains."""
+
+    name: str
+    reach: Reach
+
+
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """Gains of rungs over the probe, normally distributed.
+
+    Attributes
+    ----------
+    names:
+        K of them; the first is the probe itself, whose gain is 0.
+    mean:
+        float64 (2K,): first the gains in points of accuracy (0 to 100), then those in nats of log-loss.
+    covariance:
+        float64 (2K, 2K).
+    room:
+        Points and nats that the probe leaves to be gained.
+    """
+
+    names: tuple[str, ...]
+    mean: Floats
+    covariance: Floats
+    room: tuple[float, float]
+
+
+def conditions_of(situation: Situation) -> Conditions:
+    """The conditions once the probe has run.
+
+    Raises
+    ------
+    ValueError
+        If it has not.
+    """
+    probe = situation.probe
+    if probe is None:
+        raise ValueError("the probe has not run: nothing is known of what it leaves to be gained")
+    # Half a row is added to both sides, so that a probe without a mistake still has an error.
+    wrong = (probe.rows * (1 - probe.accuracy) + 0.5) / (probe.rows + 1)
+    gap = None if situation.gap is None else situation.gap.total.value
+    return Conditions(situation.rows, situation.class_median, gap, 100 * wrong, probe.log_loss, _belief(probe))
+
+
+def reach_of(cut: int, stages: int) -> Reach:
+    """How far down a rung trains whose first ``cut`` stages stay frozen."""
+    if not 0 <= cut <= stages:
+        raise ValueError(f"a backbone of {stages} stages has no cut {cut}")
+    trained = 3 * (stages - cut)
+    return "head" if not trained else "top" if trained <= stages else "middle" if trained <= 2 * stages else "whole"
+
+
+def prior_of(conditions: Conditions, rungs: Sequence[RungKind], *, probe: str, table: PriorTable = TABLE) -> Prior:
+    """The joint prior of some rungs' gains over the probe.
+
+    Shares of the probe's error have a mean linear in the conditions. Rungs share the doubt about the coefficients and
+    about the data set, so that what one gains tells of the others; error and log-loss share it too.
+
+    Parameters
+    ----------
+    rungs:
+        All but the probe itself.
+    probe:
+        Its name.
+    """
+    features = np.stack([features_of(conditions, rung.reach) for rung in rungs]) if rungs else np.zeros((0, 7))
+    means = features @ [c.mean for c in table.coefficients.values()]
+    shares = _share_covariance(conditions, [rung.reach for rung in rungs], features, table)
+    scale = conditions.belief * np.repeat([conditions.error, conditions.log_loss], len(rungs))
+    alone = np.repeat([FLOOR_POINTS**2, FLOOR_NATS**2], len(rungs)) + (scale * table.measure_sd) ** 2
+    covariance = np.tile(shares, (2, 2)) * np.outer(scale, scale) + np.diag(alone)
+    places = np.concatenate([np.arange(len(rungs)) + 1, np.arange(len(rungs)) + len(rungs) + 2])
+    whole, mean = np.zeros((2 * len(rungs) + 2, 2 * len(rungs) + 2)), np.zeros(2 * len(rungs) + 2)
+    whole[np.ix_(places, places)] = covariance
+    mean[places] = scale * np.tile(means, 2)
+    names = (probe, *(rung.name for rung in rungs))
+    return Prior(names, mean, whole, (conditions.error, conditions.log_loss))
+
+
+def features_of(conditions: Conditions, reach: Reach) -> Floats:
+    """What the table's coefficients are multiplied with, (7,), in their order."""
+    leverage = LEVERAGE[reach]
+    size = _doublings(conditions.rows, REFERENCE_ROWS)
+    per_class = _doublings(conditions.rows_per_class, REFERENCE_ROWS_PER_CLASS)
+    distance = 0.0
+    if conditions.gap is not None:
+        distance = max(0.0, _doublings(conditions.gap, SOURCE_LIKE.value, most=math.inf)) - REFERENCE_GAP
+        distance = min(distance, MOST_DOUBLINGS)
+    own = [float(reach == name) for name in LEVERAGE]
+    return np.array([*own, leverage * size, leverage * per_class, leverage * distance])
+
+
+def residual_covariance(reaches: Sequence[Reach], table: PriorTable) -> Floats:
+    """Of the shares of rungs on one data set, (K, K), where the coefficients are known."""
+    tuned = np.array([reach != "head" for reach in reaches], np.float64)
+    own = np.where(tuned > 0, table.own_sd, table.head_sd) ** 2
+    return np.asarray(table.shared_sd**2 * np.outer(tuned, tuned) + np.diag(own))
+
+
+def _share_covariance(conditions: Conditions, reaches: Sequence[Reach], features: Floats, table: PriorTable) -> Floats:
+    doubts = np.array([coefficient.sd for coefficient in table.coefficients.values()])
+    covariance = (features * doubts**2) @ features.T + residual_covariance(reaches, table)
+    if conditions.gap is None:
+        felt = np.array([LEVERAGE[reach] for reach in reaches]) * table.coefficients["gap"].mean * GAP_SCATTER
+        covariance += np.outer(felt, felt)
+    return np.asarray(covariance)
+
+
+def _doublings(value: float, reference: float, most: float = MOST_DOUBLINGS) -> float:
+    return min(max(math.log2(max(value, 1e-12) / reference), -most), most)
+
+
+def _belief(probe: ProbeScore) -> float:
+    spread = math.sqrt(max(probe.majority * (1 - probe.majority), 0.25 / probe.rows) / probe.rows)
+    above = (probe.accuracy - probe.majority) / spread
+    return min(max((above - DOUBTED) / (BELIEVED - DOUBTED), 0.0), 1.0)

@@ -1,0 +1,163 @@
+"""Refit the prior's table to gains that were measured, and judge it on data sets that were left out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart.errors import DataError
+from headstart.planning.prior import TABLE, Coefficient, Conditions, PriorTable, Reach, features_of, residual_covariance
+
+Floats = npt.NDArray[np.float64]
+
+# A share of the probe's error means nothing where there is hardly an error: outcomes below so many points are left out.
+LEAST_ERROR = 1.0
+# For how many data sets the table's residual spread counts, beside the ones that it is refitted to.
+SPREAD_COUNTS_FOR = 4.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one rung really gained on one data set.
+
+    Attributes
+    ----------
+    dataset:
+        All outcomes of one name are left out together.
+    reach:
+        How far down the rung trained.
+    gain, gain_error:
+        Over the probe on test rows, in points, and its standard error.
+    """
+
+    dataset: str
+    conditions: Conditions
+    reach: Reach
+    gain: float
+    gain_error: float
+
+
+@dataclass(frozen=True)
+class Refit:
+    """A refitted table, and what it is worth.
+
+    Attributes
+    ----------
+    uses_gap:
+        Whether the domain gap predicts gains of data sets that were left out better than size and probe alone. Where it
+        doesn't, it is without effect in the table.
+    error_with_gap, error_without_gap, error_before:
+        Mean absolute error of predicted gains in points, each data set predicted by a table that was fitted to the
+        others, and of the table as it was; data sets count alike.
+    """
+
+    table: PriorTable
+    uses_gap: bool
+    error_with_gap: float
+    error_without_gap: float
+    error_before: float
+
+
+def refit(outcomes: Sequence[Outcome], table: PriorTable = TABLE) -> Refit:
+    """Update a table by outcomes: Bayesian linear regression with the table as its prior.
+
+    Outcomes of one data set share what is particular to it, so many rungs on few data sets are not taken for more than
+    they are. Of the coefficients' posterior the means and standard deviations are kept, not the correlations.
+
+    Raises
+    ------
+    DataError
+        If there are fewer than two data sets on which a probe left an error of :data:`LEAST_ERROR` points.
+    """
+    kept = [outcome for outcome in outcomes if outcome.conditions.error >= LEAST_ERROR]
+    names = sorted({outcome.dataset for outcome in kept})
+    if len(names) < 2:
+        raise DataError(f"outcomes of {len(names)} data sets can't be judged by leaving one out: give at least two")
+    blind = _blind(table)
+    errors = {name: _left_out(kept, start) for name, start in (("gap", table), ("blind", blind))}
+    with_gap, without = (_mean_error(kept, errors[name]) for name in ("gap", "blind"))
+    chosen, residuals = (table, errors["gap"]) if with_gap < without else (blind, errors["blind"])
+    fitted = _updated(kept, chosen)
+    return Refit(
+        _with_spread(fitted, kept, residuals, len(names)),
+        with_gap < without,
+        with_gap,
+        without,
+        _mean_error(kept, _residuals(kept, table)),
+    )
+
+
+def _updated(outcomes: Sequence[Outcome], table: PriorTable) -> PriorTable:
+    """The coefficients' posterior under the outcomes."""
+    prior = list(table.coefficients.values())
+    means, doubts = np.array([c.mean for c in prior]), np.array([c.sd for c in prior])
+    features = np.stack([features_of(outcome.conditions, outcome.reach) for outcome in outcomes])
+    total = (features * doubts**2) @ features.T + _scatter(outcomes, table)
+    weights = np.linalg.solve(total, features * doubts**2).T
+    found = means + weights @ (_shares(outcomes) - features @ means)
+    spread = doubts**2 - np.einsum("ij,ji->i", weights, features * doubts**2)
+    names = len({outcome.dataset for outcome in outcomes})
+    coefficients = {
+        name: Coefficient(
+            float(mean), float(np.sqrt(max(variance, 0.0))), f"{old.source}; refitted to {names} data sets"
+        )
+        for (name, old), mean, variance in zip(table.coefficients.items(), found, spread, strict=True)
+    }
+    return dataclasses.replace(table, coefficients=MappingProxyType(coefficients))
+
+
+def _left_out(outcomes: Sequence[Outcome], table: PriorTable) -> Floats:
+    """Residual shares, each of a table that was fitted without the outcome's data set."""
+    residuals = np.empty(len(outcomes))
+    for name in {outcome.dataset for outcome in outcomes}:
+        own = np.array([outcome.dataset == name for outcome in outcomes])
+        others = [outcome for outcome, out in zip(outcomes, own, strict=True) if not out]
+        mine = [outcome for outcome, out in zip(outcomes, own, strict=True) if out]
+        residuals[own] = _residuals(mine, _updated(others, table))
+    return residuals
+
+
+def _residuals(outcomes: Sequence[Outcome], table: PriorTable) -> Floats:
+    means = [coefficient.mean for coefficient in table.coefficients.values()]
+    features = np.stack([features_of(outcome.conditions, outcome.reach) for outcome in outcomes])
+    return _shares(outcomes) - features @ means
+
+
+def _mean_error(outcomes: Sequence[Outcome], residuals: Floats) -> float:
+    """In points, data sets counting alike."""
+    points = np.abs(residuals) * [outcome.conditions.error for outcome in outcomes]
+    sets = np.array([outcome.dataset for outcome in outcomes])
+    return float(np.mean([points[sets == name].mean() for name in np.unique(sets)]))
+
+
+def _shares(outcomes: Sequence[Outcome]) -> Floats:
+    return np.array([outcome.gain / outcome.conditions.error for outcome in outcomes])
+
+
+def _scatter(outcomes: Sequence[Outcome], table: PriorTable) -> Floats:
+    """Covariance of the shares around the table: data sets by themselves, and each measurement's own error."""
+    sets = np.array([outcome.dataset for outcome in outcomes])
+    scatter = residual_covariance([outcome.reach for outcome in outcomes], table) * (sets[:, None] == sets)
+    noise = [outcome.gain_error / outcome.conditions.error for outcome in outcomes]
+    return np.asarray(scatter + np.diag(np.square(noise)))
+
+
+def _with_spread(table: PriorTable, outcomes: Sequence[Outcome], residuals: Floats, sets: int) -> PriorTable:
+    """The table with the scatter of left-out data sets in it, all its parts widened or narrowed alike."""
+    expected = np.diag(_scatter(outcomes, table))
+    ratio = float(np.mean(residuals**2) / np.mean(expected))
+    factor = float(np.sqrt((SPREAD_COUNTS_FOR + sets * ratio) / (SPREAD_COUNTS_FOR + sets)))
+    return dataclasses.replace(
+        table, shared_sd=factor * table.shared_sd, own_sd=factor * table.own_sd, head_sd=factor * table.head_sd
+    )
+
+
+def _blind(table: PriorTable) -> PriorTable:
+    """The table without an effect of the gap."""
+    none = Coefficient(0.0, 0.0, "predicts no better than size and probe")
+    return dataclasses.replace(table, coefficients=MappingProxyType({**table.coefficients, "gap": none}))

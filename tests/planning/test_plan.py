@@ -1,0 +1,179 @@
+"""A plan is read as strictly as it was written, and says which key of an edited one can't be."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headstart.errors import OptionError, RecordError
+from headstart.planning.plan import (
+    Considered,
+    DataIdentity,
+    Decision,
+    ExpectedGain,
+    Plan,
+    PlannedRung,
+    Validation,
+    check_plan,
+    identify,
+    read_plan,
+    require_backbone,
+    require_same_data,
+)
+from headstart.records import to_json
+
+PLAN = Plan(
+    schema=1,
+    data=DataIdentity("scans", 300, 4, "ab" * 32),
+    backbone="bundled/tf_efficientnet_lite0",
+    stages=9,
+    image_size=224,
+    crop="crop",
+    metric="accuracy",
+    first="linear_probe",
+    rungs=(
+        PlannedRung("linear_probe_all_stages", 9, seconds=0.2),
+        PlannedRung("partial", 7, 4, 12, 1e-3, "medium", 21.5, ExpectedGain(2.1, 3.0)),
+        PlannedRung("partial", 4, 4, 8, 1e-3, "medical"),
+        PlannedRung("full", 0, None, 6, 1e-3, "none"),
+    ),
+    validation=Validation("repeated_folds", 5, 4, grouped=True),
+    budget="2m",
+    quality="balanced",
+    max_size="20MB",
+    max_latency=None,
+    seed=0,
+    decisions=(Decision("crop", "fingerprint", "crop", "as the weights expect", {"crop_loss": 0.1}),),
+    considered=(Considered("bundled/tf_efficientnet_lite0", 224, 0.8, 0.5, 13_000_000, None, chosen=True),),
+)
+
+
+def _edited(path: Path, *keys: str | int, value: Any) -> Path:
+    plain = json.loads(to_json(PLAN))
+    inner = plain
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    path.write_text(json.dumps(plain))
+    return path
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(to_json(PLAN))
+    assert read_plan(path) == PLAN
+    assert PLAN.limits.size == 2e7
+    assert [rung.name for rung in PLAN.rungs][1:] == ["partial above cut 7", "partial above cut 4", "full"]
+
+
+def test_a_sensible_edit_is_taken(tmp_path: Path) -> None:
+    plan = read_plan(_edited(tmp_path / "p.json", "rungs", 1, "epochs", value=30))
+    assert plan.rungs[1].epochs == 30
+    plan = read_plan(_edited(tmp_path / "p.json", "backbone", value="timm/resnet18"))
+    assert plan.backbone == "timm/resnet18"
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "message"),
+    [
+        (("schema",), 2, "schema: 2 is not 1"),
+        (("backbone",), "bundled/lite9", "backbone: unknown backbone 'bundled/lite9'"),
+        (("backbone",), "tim/resnet18", "backbone: unknown backbone 'tim/resnet18': did you mean timm/resnet18"),
+        (("backbone",), "timm/", "backbone: unknown backbone"),
+        (("stages",), 0, "stages: 0"),
+        (("image_size",), 0, "image_size: 0"),
+        (("image_size",), 100_000, "image_size: 100000"),
+        (("image_size",), 224.5, "image_size: expected int"),
+        (("crop",), "stretch", "crop: 'stretch' is none of 'crop', 'squash'"),
+        (("metric",), "acuracy", "metric: unknown metric 'acuracy'"),
+        (("first",), "partial", "first: 'partial' is none of"),
+        (("seed",), -1, "seed: -1 is negative"),
+        (("budget",), "30", "budget: a budget of 30 has no unit"),
+        (("budget",), "soon", "budget: 'soon' is no budget"),
+        (("quality",), "worst", "quality: 'worst' is none of"),
+        (("max_size",), "heavy", "max_size: --max-size 'heavy'"),
+        (("max_latency",), "0ms", "max_latency: --max-latency '0ms' allows no model"),
+        (("validation", "method"), "luck", "validation: method: 'luck' is none of"),
+        (("validation", "folds"), 1, "validation.folds: 1 folds leave nothing"),
+        (("validation", "repeats"), 0, "validation.repeats: 0 repeats"),
+        (("validation", "method"), "split", "validation.folds: a split has 1 fold and 1 repeat"),
+        (("validation", "method"), "folds", "validation.repeats: 4 repeats can't be: give 1 with the method folds"),
+        (("rungs", 0, "cut"), 4, r"rungs\[0\].cut: linear_probe_all_stages trains no stage: its cut is 9, not 4"),
+        (("rungs", 0, "epochs"), 5, r"rungs\[0\].epochs: linear_probe_all_stages trains no stage: leave it null"),
+        (("rungs", 1, "strategy"), "partly", r"rungs\[1\].strategy: unknown strategy 'partly'"),
+        (("rungs", 1, "cut"), 9, r"rungs\[1\].cut: 9 is out of range: .* above cut 0 to 8"),
+        (("rungs", 1, "cut"), -1, r"rungs\[1\].cut: -1 is out of range"),
+        (("rungs", 3, "cut"), 2, r"rungs\[3\].cut: full chooses its cuts itself"),
+        (("rungs", 1, "epochs"), 0, r"rungs\[1\].epochs: 0 epochs train nothing"),
+        (("rungs", 1, "epochs"), -3, r"rungs\[1\].epochs: -3 epochs train nothing"),
+        (("rungs", 1, "epochs"), None, r"rungs\[1\].epochs: no epochs"),
+        (("rungs", 1, "epochs"), "12", r"rungs\[1\]: epochs: expected int"),
+        (("rungs", 1, "rate"), -1e-3, r"rungs\[1\].rate: a learning rate of -0.001 can't train"),
+        (("rungs", 1, "rate"), None, r"rungs\[1\].rate: a learning rate of None"),
+        (("rungs", 1, "rate"), 3, r"rungs\[1\].rate: a learning rate of 3"),
+        (("rungs", 1, "views"), 0, r"rungs\[1\].views: 0 views"),
+        (("rungs", 1, "augment"), "mediun", r"rungs\[1\].augment: .* did you mean 'medium'"),
+        (("rungs", 1, "augment"), None, r"rungs\[1\].augment: unknown augmentation"),
+        (("rungs", 1, "seconds"), -1, r"rungs\[1\].seconds: -1.0 is no time"),
+        (("rungs", 1, "gain", "sd"), None, r"rungs\[1\].gain: it has no finite mean"),
+        (("rungs", 2, "cut"), 7, r"rungs\[2\]: partial above cut 7 is in the plan already"),
+        (("rungs", 0, "strategy"), "linear_probe", r"rungs\[0\]: linear_probe is in the plan already"),
+        (("rungs", 1, "batch"), 8, r"rungs\[1\]: unknown field 'batch'"),
+        (("colour",), "red", "unknown field 'colour'"),
+        (("decisions", 0, "kind"), "whim", r"decisions\[0\]: kind: 'whim' is none of"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_by_its_key(tmp_path: Path, keys: Any, value: Any, message: str) -> None:
+    path = _edited(tmp_path / "mine.json", *keys, value=value)
+    with pytest.raises(RecordError, match=f"mine.json: {message}"):
+        read_plan(path)
+
+
+def test_what_is_no_plan_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"absent.json can't be read .*headstart plan writes one"):
+        read_plan(tmp_path / "absent.json")
+    (tmp_path / "p.json").write_text("{")
+    with pytest.raises(RecordError, match="not valid JSON"):
+        read_plan(tmp_path / "p.json")
+    with pytest.raises(RecordError, match=r"plan.json: stages: 0"):
+        check_plan(dataclasses.replace(PLAN, stages=0, rungs=()))
+
+
+def _identity(**changes: Any) -> DataIdentity:
+    parts: dict[str, Any] = {
+        "name": "scans",
+        "classes": ("a", "b"),
+        "hashes": ["1", "2", "3"],
+        "labels": ["a", "b", "a"],
+        "groups": [None, None, None],
+    }
+    return identify(**{**parts, **changes})
+
+
+def test_the_identity_of_data_is_its_images_labels_and_groups() -> None:
+    here = _identity()
+    assert (here.rows, here.classes) == (3, 2)
+    assert _identity(hashes=["3", "1", "2"], labels=["a", "a", "b"]).digest == here.digest, "in any order"
+    assert _identity(name="moved").digest == here.digest
+    for change in ({"hashes": ["1", "2", "4"]}, {"labels": ["a", "b", "b"]}, {"groups": ["p", None, None]}):
+        assert _identity(**change).digest != here.digest
+
+
+def test_a_plan_for_other_data_is_refused_with_the_difference() -> None:
+    plan = dataclasses.replace(PLAN, data=_identity())
+    require_same_data(plan, _identity(name="moved"))
+    fewer = _identity(hashes=["1", "2"], labels=["a", "b"], groups=[None, None])
+    with pytest.raises(OptionError, match="made for 3 images of 2 classes in scans, and scans has 2 images of 2"):
+        require_same_data(plan, fewer)
+    with pytest.raises(OptionError, match="as many images and classes, but other images"):
+        require_same_data(plan, _identity(labels=["b", "b", "a"]))
+
+
+def test_a_plan_for_another_backbone_is_refused() -> None:
+    require_backbone(PLAN, 9)
+    with pytest.raises(OptionError, match="of 9 stages, and bundled/tf_efficientnet_lite0 has 12"):
+        require_backbone(PLAN, 12)
