@@ -25,7 +25,8 @@ from headstart.evaluation.abstention import fit_abstain
 from headstart.features.compiling import compile_trunk
 from headstart.features.engine import CompiledTrunk, Say
 from headstart.features.extract import probe_trunk
-from headstart.planning.fine_tuning import check_fine_tuning, fine_tune_as_asked
+from headstart.planning.ascent import climb_within
+from headstart.planning.fine_tuning import Site, check_fine_tuning, fine_tune_rung
 from headstart.planning.judging import (
     TOP,
     Fitted,
@@ -38,9 +39,11 @@ from headstart.planning.judging import (
 )
 from headstart.planning.ladder import candidates, climb
 from headstart.planning.options import Options
+from headstart.planning.tuning import TunedRung, history_csv
 from headstart.reporting.predictions import predictions_table
 from headstart.reporting.report import write_report
 from headstart.runs import Progress, Run, SilentProgress, Stopwatch
+from headstart.runs.budget import Budget, Countdown
 from headstart.tasks import TASKS
 from headstart.training.examples import Examples
 from headstart.training.gathering import examples_of, extract_all
@@ -69,6 +72,7 @@ def fit(
     say: Say = _LOG.warning,
     deliver: Callable[[Run], None] = lambda run: None,
     stop: Callable[[], bool] = lambda: False,
+    countdown: Countdown | None = None,
 ) -> Run:
     """Adapt a pretrained backbone to ``source`` and keep the evidence.
 
@@ -89,6 +93,8 @@ def fit(
         shown can be run again.
     stop:
         Asked after each step of a training whether to save its state and end; the same call goes on from there.
+    countdown:
+        Of the budget; by default the options' budget from this moment on.
 
     Raises
     ------
@@ -97,6 +103,8 @@ def fit(
     """
     options, progress, clock = options or Options(), progress or SilentProgress(), Stopwatch()
     options.check()
+    if countdown is None and (options.budget is not None or options.plan is not None):
+        countdown = Countdown.from_now(Budget.parse(options.budget or "none"))
     if options.offline:
         go_offline()
     with clock.section("load"):  # before there is a run folder, so that a wrong name leaves none behind
@@ -116,22 +124,23 @@ def fit(
             strategies = candidates(options.strategy, examples, options.metric)
             climbed = climb(strategies, examples, metric=options.metric, cut=compiled.trunk.stop, seed=options.seed)
         given, grouped, record = protocol.selection == "val", dataset.has_groups, climbed.record
+        site = Site(run, dataset, backbone, examples, climbed, given, progress, say, stop)
+        rung: TunedRung | None = None
         if options.strategy in FINE_TUNED:
             with clock.section("fine-tune"):
-                rung = fine_tune_as_asked(
-                    run,
-                    dataset,
-                    backbone,
-                    examples,
-                    climbed,
-                    options,
-                    given=given,
-                    progress=progress,
-                    say=say,
-                    stop=stop,
-                )
-            compiled, fitted, validation, record = rung.compiled, rung.fitted, rung.validation, rung.record
-            read_by_model, tuned = rung.examples, rung.tuned
+                rung = fine_tune_rung(site, options, run.folder)
+            record = rung.record
+        elif countdown is not None and protocol.test != "nested":
+            with clock.section("climb"):
+                climbing = climb_within(site, options, compiled, countdown)
+            rung, climbed, record = climbing.chosen, climbing.probes, climbing.record
+        if rung is not None:
+            run.write("history.csv", history_csv(rung.tuned.history))
+            run.write("augmentations.png", rung.augmentations)
+            with clock.section("features"):
+                _, table = extract_all(dataset, rung.compiled, progress, say)
+            compiled, fitted, validation, tuned = rung.compiled, rung.fitted, rung.validation, rung.tuned
+            read_by_model = dataclasses.replace(rung.examples, table=table, places=examples.places)
         else:
             with clock.section("train"), _blas_threads(len(dataset)):
                 fitted = refit_best(climbed, examples)

@@ -60,6 +60,7 @@ def _judge(
         seed=0,
         grouped=grouped,
         given=given,
+        augmentations=b"",
         seconds=12.0,
     )
 

@@ -22,6 +22,7 @@ from headstart.cli.options import (
     Licence,
     Metric,
     Out,
+    Quality,
     Root,
 )
 from headstart.cli.output import progress, say
@@ -60,6 +61,13 @@ def fit(
     ] = Licence.permissive,
     image_size: ImageSize = None,
     channels: Channels = 3,
+    budget: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Climb beyond the probes for so long: 30s, 5m, 1h, none.")
+    ] = None,
+    quality: Annotated[
+        Quality, typer.Option(help="How much a further gain must be, and which rung is kept.")
+    ] = Quality.balanced,
+    plan: Annotated[Path | None, typer.Option(help="Follow this plan.json, which may be edited.")] = None,
     cut: Annotated[int | None, typer.Option(min=0, help="partial: how many stages stay frozen.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Of fine-tuning.")] = None,
     lr: Annotated[float | None, typer.Option(help="Fine-tuning's learning rate in the highest stage.")] = None,
@@ -93,6 +101,9 @@ def fit(
         licence=licence.value,
         image_size=image_size,
         channels=channels,
+        budget=budget,
+        quality=quality.value,
+        plan=str(plan) if plan else None,
         cut=cut,
         epochs=epochs,
         rate=lr,
@@ -109,6 +120,7 @@ def fit(
 
 def _fit(source: Any, out: Path | None, as_json: bool, options: Any = None) -> None:
     from headstart.reporting import terminal
+    from headstart.runs.budget import Budget, Countdown
     from headstart.workflow import fit as run_fit
 
     def show(run: Run) -> None:
@@ -117,7 +129,12 @@ def _fit(source: Any, out: Path | None, as_json: bool, options: Any = None) -> N
         else:
             terminal.show_run(run.folder)
 
-    run_fit(source, options, out=out, progress=progress(), say=say, deliver=show, stop=_terminated(options))
+    clock = None
+    if options is not None and options.budget is not None:
+        clock = Countdown.of_process(Budget.parse(options.budget))
+    run_fit(
+        source, options, out=out, progress=progress(), say=say, deliver=show, stop=_terminated(options), countdown=clock
+    )
 
 
 def _terminated(options: Any) -> Callable[[], bool]:

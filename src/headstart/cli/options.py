@@ -37,6 +37,14 @@ class Licence(StrEnum):
     any = "any"
 
 
+class Quality(StrEnum):
+    """What a budget is spent for."""
+
+    fast = "fast"
+    balanced = "balanced"
+    best = "best"
+
+
 class Order(StrEnum):
     """What a list of backbones is sorted by."""
 

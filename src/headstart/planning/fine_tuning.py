@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib.util
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headstart.backbones.backbone import Backbone
@@ -18,7 +21,8 @@ from headstart.features.engine import Say
 from headstart.features.extract import probe_trunk
 from headstart.planning.ladder import Climbed
 from headstart.planning.options import Options
-from headstart.planning.tuning import TunedRung, history_csv, judge_tuned
+from headstart.planning.plan import PlannedRung
+from headstart.planning.tuning import TunedRung, judge_tuned
 from headstart.runs import Progress, Run
 from headstart.training.examples import Examples
 from headstart.training.gathering import extract_all
@@ -47,22 +51,11 @@ def check_fine_tuning(options: Options, backbone: Backbone, dataset: Dataset) ->
     check_wish(options.wish(len(dataset)), stages=len(backbone.stages), rows=len(dataset))
 
 
-def fine_tune_as_asked(
-    run: Run,
-    dataset: Dataset,
-    backbone: Backbone,
-    examples: Examples,
-    climbed: Climbed,
-    options: Options,
-    *,
-    given: bool,
-    progress: Progress,
-    say: Say,
-    stop: Callable[[], bool],
-) -> TunedRung:
-    """Train above the cut, and take the features of all images through the tuned backbone.
+@dataclass(frozen=True, eq=False)
+class Site:
+    """Where rungs are trained.
 
-    Parameters
+    Attributes
     ----------
     examples:
         The development rows with the features of the backbone as pretrained.
@@ -73,36 +66,81 @@ def fine_tune_as_asked(
     stop:
         Asked after each step of a training whether to save its state and end.
     """
+
+    run: Run
+    dataset: Dataset
+    backbone: Backbone
+    examples: Examples
+    climbed: Climbed
+    given: bool
+    progress: Progress
+    say: Say
+    stop: Callable[[], bool]
+
+
+def fine_tune_rung(site: Site, options: Options, folder: Path) -> TunedRung:
+    """Train above the cut, and judge on the rows held out what will predict.
+
+    Parameters
+    ----------
+    folder:
+        Takes what an interrupted training goes on from.
+    """
     from headstart.training.finetuning.rung import contact_sheet_of, fine_tune
     from headstart.training.finetuning.views import TrainingImages
     from headstart.training.finetuning.wish import Ground
 
-    started = time.perf_counter()
-    development = dataset.select(examples.places)
+    started, examples = time.perf_counter(), site.examples
+    folder.mkdir(parents=True, exist_ok=True)
+    development = site.dataset.select(examples.places)
     images = TrainingImages(development.read, development.files, development.hashes)
     value = partial(score, options.metric, examples.task.name)
-    ground = Ground(backbone, images, examples, options.metric, value, options.engine, progress, say, run.folder, stop)
+    ground = Ground(
+        site.backbone,
+        images,
+        examples,
+        options.metric,
+        value,
+        options.engine,
+        site.progress,
+        site.say,
+        folder,
+        site.stop,
+    )
     wish = options.wish(len(examples.folds[0][0]))
-    with _listeners(run, options, say) as tell:
+    with _listeners(site.run, options, site.say) as tell:
         tuned = fine_tune(ground, wish, tell=tell)
     for note in tuned.notes:
-        say(note)
-    run.write("history.csv", history_csv(tuned.history))
-    run.write("augmentations.png", contact_sheet_of(ground, wish, tuned))
-    compiled = compile_trunk(probe_trunk(backbone.tuned(tuned.weights.tensors)), engine=options.engine, say=say)
-    _, table = extract_all(dataset, compiled, progress, say)
+        site.say(note)
+    network = site.backbone.tuned(tuned.weights.tensors)
+    compiled = compile_trunk(probe_trunk(network), engine=options.engine, say=site.say)
+    _, table = extract_all(development, compiled, site.progress, site.say)
     return judge_tuned(
         tuned,
         FINE_TUNED[options.strategy],
-        climbed,
+        site.climbed,
         examples,
         compiled,
         table,
         metric=options.metric,
         seed=options.seed,
-        grouped=dataset.has_groups,
-        given=given,
+        grouped=site.dataset.has_groups,
+        given=site.given,
+        augmentations=contact_sheet_of(ground, wish, tuned),
         seconds=time.perf_counter() - started,
+    )
+
+
+def in_planned(options: Options, rung: PlannedRung) -> Options:
+    """The options of a rung of a plan."""
+    return dataclasses.replace(
+        options,
+        strategy=rung.strategy,
+        cut=rung.cut if rung.strategy == "partial" else None,
+        epochs=rung.epochs,
+        rate=rung.rate,
+        views=rung.views,
+        augment=rung.augment,
     )
 
 

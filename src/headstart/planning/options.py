@@ -12,6 +12,8 @@ from headstart.backbones.licences import Allowed, check_allowed
 from headstart.errors import OptionError
 from headstart.evaluation.metrics import METRICS
 from headstart.features.engine import EngineName
+from headstart.planning.choice import Quality
+from headstart.runs.budget import Budget
 from headstart.training.finetuning.presets import find_preset
 from headstart.training.strategies import FINE_TUNED, STRATEGIES
 
@@ -48,6 +50,12 @@ class Options:
         Side of the square input, in pixels; by default the one the weights were made for.
     channels:
         Channels of the images: 3 is RGB, 1 grey, other numbers need NumPy arrays or multi-band TIFFs.
+    budget:
+        With the strategy ``auto``: climb beyond the probes for so long (``30s``, ``5m``, ``1h``, ``none``).
+    quality:
+        ``fast``, ``balanced`` or ``best``: how much a further gain must be, and which rung is kept.
+    plan:
+        A plan that a person may have edited, instead of the one that would be drafted.
     cut:
         For ``partial``: the number of stages that stay frozen.
     epochs, rate, batch_size, views, augment:
@@ -74,6 +82,9 @@ class Options:
     licence: Allowed = "permissive"
     image_size: int | None = None
     channels: int = 3
+    budget: str | None = None
+    quality: Quality = "balanced"
+    plan: str | None = None
     cut: int | None = None
     epochs: int | None = None
     rate: float | None = None
@@ -97,6 +108,12 @@ class Options:
             raise OptionError(
                 f"{', '.join(asked)} belong to fine-tuning: add --strategy partial, progressive, full or scratch"
             )
+        if self.budget is not None:
+            Budget.parse(self.budget)
+        if (self.budget is not None or self.plan is not None) and self.strategy != "auto":
+            raise OptionError(f"--budget and --plan choose the strategy: leave out --strategy {self.strategy}")
+        if self.quality not in ("fast", "balanced", "best"):
+            raise OptionError(f"unknown quality {self.quality!r}: choose fast, balanced or best")
         if self.find_rate and self.rate is not None:
             raise OptionError(f"--find-lr looks for a learning rate, and --lr {self.rate:g} gives one: leave one out")
         if self.augment is not None:

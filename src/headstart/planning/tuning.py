@@ -37,9 +37,11 @@ class TunedRung:
     compiled:
         The trunk of the tuned backbone.
     examples:
-        The development rows with its features.
+        The development rows with its features, in a table of their own.
     validation:
         The held-out rows as the model predicts them.
+    augmentations:
+        A picture (PNG) of training images with their views.
     """
 
     tuned: Tuned
@@ -48,6 +50,7 @@ class TunedRung:
     fitted: Fitted
     validation: Judged
     record: LadderRecord
+    augmentations: bytes
 
 
 def judge_tuned(
@@ -62,6 +65,7 @@ def judge_tuned(
     seed: int,
     grouped: bool,
     given: bool,
+    augmentations: bytes,
     seconds: float,
 ) -> TunedRung:
     """Calibrate on the held-out rows, through the engine that will predict, and compare with the probe on them.
@@ -74,11 +78,16 @@ def judge_tuned(
         The development rows with the features of the backbone as pretrained.
     given:
         Whether the held-out rows are the user's own validation split.
+    table:
+        The features of the tuned backbone, of the development rows in their order.
+    augmentations:
+        See :class:`TunedRung`.
     seconds:
         What the training took.
     """
     started = time.perf_counter()
-    examples = dataclasses.replace(frozen, table=table, columns=compiled.trunk.columns)
+    own = np.arange(len(frozen))
+    examples = dataclasses.replace(frozen, table=table, places=own, columns=compiled.trunk.columns)
     held, head = frozen.folds[0][1], tuned.weights.head
     part = examples.subset(held, ())
     calibration = calibrate(head.logits(part.features(TOP)), part.targets, part.groups, part.task, seed)
@@ -93,7 +102,7 @@ def judge_tuned(
     )
     validation = Judged(
         "val",
-        part.places,
+        frozen.places[held],
         part.targets,
         part.groups if grouped else None,
         calibration.probabilities,
@@ -101,7 +110,7 @@ def judge_tuned(
         "held_out_rows" if given else "held_out_fold",
         {},
     )
-    return TunedRung(tuned, compiled, examples, fitted, validation, record)
+    return TunedRung(tuned, compiled, examples, fitted, validation, record, augmentations)
 
 
 def _rung(

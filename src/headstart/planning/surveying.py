@@ -1,0 +1,108 @@
+"""What a plan rests on: the situation of the data, and how fast this machine is at each cut."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from headstart.backbones.backbone import Backbone
+from headstart.data import Dataset
+from headstart.evaluation.intervals import wilson
+from headstart.features.engine import CompiledTrunk
+from headstart.imaging import load_view
+from headstart.planning.climbing import probe_scores
+from headstart.planning.empirical_rules import Timing, cuts_of
+from headstart.planning.fingerprint import Fingerprint
+from headstart.planning.ladder import Climbed
+from headstart.planning.rule_table import FIRST, VIEWS
+from headstart.planning.situation import ProbeScore, Situation
+from headstart.planning.time_forecast import Rates, Work
+from headstart.training.examples import Examples
+from headstart.training.finetuning.defaults import EPOCHS, WISE_COEFFICIENTS
+from headstart.training.finetuning.view_policy import Policy, needed
+
+# What a fine-tuning takes beside its images: the network is traced and copied, two graphs are compiled and checked, the
+# precision is measured. `bench/finetune.py`: a fine-tuning of no epochs took 5 to 8 s on two cores.
+STARTUP_SECONDS = 6.0
+# Images that the compiled trunk is timed on, if the run has not just done so.
+_TIMED = 32
+
+
+def situation_of(
+    fingerprint: Fingerprint,
+    examples: Examples,
+    climbed: Climbed,
+    backbone: Backbone,
+    *,
+    given: bool,
+    trainable: bool,
+) -> Situation:
+    """Everything that a rule may look at, once the probes have run.
+
+    Parameters
+    ----------
+    fingerprint, examples:
+        Of the development rows.
+    given:
+        Whether the held-out rows are the user's own validation split.
+    trainable:
+        Whether what fine-tuning needs is installed.
+    """
+    counts = examples.encoded.sum(0)
+    preprocessing = backbone.preprocessing
+    return Situation(
+        task=examples.task.name,
+        rows=len(examples),
+        classes=examples.classes,
+        class_min=int(counts.min()),
+        class_median=float(np.median(counts)),
+        class_max=int(counts.max()),
+        groups=len(np.unique(examples.groups)),
+        validation_rows=len(examples.judged) if given else 0,
+        gap=fingerprint.gap,
+        probe=_probe(climbed, examples),
+        crop_loss=max(0.0, 1 - fingerprint.crop.kept.median / preprocessing.crop**2),
+        stages=len(backbone.stages),
+        image_size=preprocessing.size,
+        aspect=preprocessing.aspect,
+        trainable=trainable,
+    )
+
+
+def timings_of(dataset: Dataset, examples: Examples, backbone: Backbone, compiled: CompiledTrunk) -> dict[int, Timing]:
+    """Of each cut that a plan may race: how fast it is here, and what a whole fine-tuning there has to do."""
+    from headstart.training.finetuning.speed import suffix_speed
+
+    train, held = examples.folds[0]
+    whole = _whole_rate(dataset, backbone, compiled)
+    views = len(needed(Policy("rolling", VIEWS), EPOCHS))
+    found = {}
+    for cut in cuts_of(len(backbone.stages)):
+        speed = suffix_speed(backbone, cut)
+        rates = Rates(STARTUP_SECONDS, trunk=whole, step=speed.step, judge=speed.judge, whole=whole)
+        judgings = 1 + EPOCHS + len(WISE_COEFFICIENTS) - 2
+        work = Work(len(train), len(held), len(dataset), views if cut else 0, EPOCHS, judgings)
+        found[cut] = Timing(rates, work)
+    return found
+
+
+def _probe(climbed: Climbed, examples: Examples) -> ProbeScore:
+    judged = examples.judged
+    scores = probe_scores(climbed, FIRST, examples)
+    right = scores.correct[judged]
+    rows, patterns = len(judged), np.unique(examples.encoded[judged], axis=0, return_counts=True)[1]
+    interval = wilson(float(right.sum()), rows)
+    accuracy, loss = float(right.mean()), float(scores.losses[judged].mean())
+    return ProbeScore(accuracy, (interval[0], interval[1]), loss, rows, float(patterns.max() / rows))
+
+
+def _whole_rate(dataset: Dataset, backbone: Backbone, compiled: CompiledTrunk) -> float:
+    """Images a second, decoded by one thread and run through the compiled trunk; both work at once in earnest."""
+    some = range(min(_TIMED, len(dataset)))
+    started = time.perf_counter()
+    images = np.stack([load_view(dataset.read(i), backbone.preprocessing, dataset.files[i]) for i in some])
+    decoded = time.perf_counter()
+    compiled(images)
+    ran = time.perf_counter()
+    return len(some) / max(decoded - started, ran - decoded)

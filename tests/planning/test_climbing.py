@@ -1,0 +1,151 @@
+"""The climb goes on while more is expected, believes what it measures, and keeps the best when it is interrupted."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headstart.planning.climbing import AGAIN, Climb, Ladder, probe_scores
+from headstart.planning.judging import Judged
+from headstart.planning.ladder import Climbed, Rung, candidates, climb
+from headstart.planning.limits import Cost
+from headstart.planning.plan import DataIdentity, Plan, PlannedRung, Validation
+from headstart.planning.rule_table import FIRST
+from headstart.planning.situation import ProbeScore, Situation
+from headstart.runs.budget import Budget, Countdown
+from headstart.training.examples import Examples
+
+MakeExamples = Callable[..., Examples]
+RUNGS = (PlannedRung("partial", 7, 4, 12, 1e-3, "medium", 10.0), PlannedRung("full", 0, None, 12, 1e-3, "medium", 60.0))
+TOP, FULL = (rung.name for rung in RUNGS)
+
+
+def _plan(**values: Any) -> Plan:
+    plan = Plan(
+        schema=1,
+        data=DataIdentity("clouds", 360, 3, "0" * 64),
+        backbone="bundled/tf_efficientnet_lite0",
+        stages=9,
+        image_size=224,
+        crop="crop",
+        metric="accuracy",
+        first=FIRST,
+        rungs=RUNGS,
+        validation=Validation("folds", 5, 1, False),
+        budget="none",
+        quality="balanced",
+        max_size=None,
+        max_latency=None,
+        seed=0,
+        decisions=(),
+    )
+    return dataclasses.replace(plan, **values)
+
+
+def _situation(examples: Examples, climbed: Climbed) -> Situation:
+    scores = probe_scores(climbed, FIRST, examples)
+    accuracy, loss = float(scores.correct.mean()), float(scores.losses.mean())
+    probe = ProbeScore(accuracy, (accuracy - 0.05, accuracy + 0.05), loss, len(examples), 1 / 3)
+    return Situation("classification", 360, 3, 120, 120.0, 120, 360, 0, None, probe, 0.25, 9, 224, "crop", True)
+
+
+class Trainings:
+    """In the place of fine-tuning: predictions of the held-out rows that are right with a given chance."""
+
+    def __init__(self, examples: Examples, right: dict[tuple[int, float], float]) -> None:
+        self.examples, self.right = examples, right
+        self.tried: list[tuple[int, float | None]] = []
+
+    def __call__(self, rung: PlannedRung) -> Any:
+        self.tried.append((rung.cut, rung.rate))
+        held = self.examples.folds[0][1]
+        rng = np.random.default_rng(0)
+        truth, classes = self.examples.targets[held], self.examples.classes
+        wrong = rng.random(len(held)) >= self.right[rung.cut, rung.rate or 0.0]
+        found = np.where(wrong, (truth + 1) % classes, truth)
+        probabilities = np.full((len(held), classes), 0.1 / (classes - 1))
+        probabilities[np.arange(len(held)), found] = 0.9
+        judged = Judged("val", held, truth, None, probabilities, None, "held_out_fold", {})
+        record = SimpleNamespace(rungs=(Rung("x", rung.cut, 5.0, 0.5, 0.5, None, "kept", ""),))
+        return SimpleNamespace(validation=judged, record=record, tuned=SimpleNamespace(notes=(f"cut {rung.cut}",)))
+
+
+def _climb(examples: Examples, tune: Any, *, countdown: Countdown | None = None, **values: Any) -> Climb:
+    climbed = climb(candidates("auto", examples, "accuracy"), examples, metric="accuracy", cut=9, seed=0)
+    ladder = Ladder(
+        _plan(**values),
+        climbed,
+        examples,
+        _situation(examples, climbed),
+        tune=tune,
+        countdown=countdown or Countdown.from_now(Budget(None)),
+        cost=Cost(20_000_000),
+        say=lambda line: None,
+    )
+    return ladder.climb()
+
+
+@pytest.fixture
+def examples(make_examples: MakeExamples) -> Examples:
+    """Three hundred and sixty rows that the probe is right on two times of three."""
+    return make_examples([120, 120, 120], top=0.25, stage=0.1)
+
+
+def test_a_rung_that_gains_is_kept_and_the_reason_has_the_numbers(examples: Examples) -> None:
+    tune = Trainings(examples, {(7, 1e-3): 0.95, (0, 1e-3): 0.96})
+    found = _climb(examples, tune)
+    assert tune.tried[0] == (7, 1e-3)
+    assert found.record.chosen in (TOP, FULL)
+    assert found.chosen is not None
+    rung = next(rung for rung in found.record.rungs if rung.strategy == TOP)
+    assert rung.gain is not None
+    assert rung.gain.mean > 5
+    assert rung.expected_gain is not None
+    assert "points" in found.record.reason
+    assert found.record.notes[-1].startswith("cut ")
+
+
+def test_a_collapse_is_tried_again_and_does_not_end_the_climb(examples: Examples) -> None:
+    tune = Trainings(examples, {(7, 1e-3): 0.34, (7, 1e-4): 0.5, (0, 1e-3): 0.97})
+    found = _climb(examples, tune)
+    assert tune.tried == [(7, 1e-3), (7, 1e-4), (0, 1e-3)]
+    assert found.record.chosen == FULL
+    assert [rung.strategy for rung in found.record.rungs][-3:] == [TOP, TOP + AGAIN, FULL]
+
+
+def test_where_rungs_lose_the_probe_stays(examples: Examples) -> None:
+    losing = {(cut, rate): 0.34 for cut in (7, 0) for rate in (1e-3, 1e-4)}
+    found = _climb(examples, Trainings(examples, losing))
+    assert found.chosen is None
+    assert found.record.chosen == found.probes.best.strategy.title
+
+
+def test_shuffled_labels_are_not_climbed(make_examples: MakeExamples) -> None:
+    examples = make_examples([120, 120, 120], shuffled=True)
+    found = _climb(examples, lambda rung: pytest.fail("nothing can be gained"), quality="best")
+    assert "too small" in found.record.steps[-1]
+
+
+def test_without_time_the_probe_is_what_there_is(examples: Examples) -> None:
+    late = Countdown(Budget(60.0), 0.0, 3.0, lambda: 59.0)
+    found = _climb(examples, lambda rung: pytest.fail("there is no time"), countdown=late)
+    assert found.chosen is None
+    assert "the time is too short" in found.record.steps[-1]
+
+
+def test_an_interrupted_climb_keeps_the_best(examples: Examples) -> None:
+    tune = Trainings(examples, {(7, 1e-3): 0.95})
+
+    def interrupted(rung: PlannedRung) -> Any:
+        if rung.cut == 0:
+            raise KeyboardInterrupt
+        return tune(rung)
+
+    found = _climb(examples, interrupted, quality="best")
+    assert found.record.chosen == TOP
+    assert "interrupted" in found.record.steps[-1] or "too small" in found.record.steps[-1]
