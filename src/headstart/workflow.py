@@ -129,6 +129,8 @@ def fit(
         if options.strategy in FINE_TUNED:
             with clock.section("fine-tune"):
                 rung = fine_tune_rung(site, options, run.folder)
+                if stop():  # nobody asks any more
+                    raise KeyboardInterrupt
             record = rung.record
         elif countdown is not None and protocol.test != "nested":
             with clock.section("climb"):

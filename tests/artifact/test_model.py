@@ -15,10 +15,11 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from sklearn.metrics import balanced_accuracy_score
 
 import headstart
 from headstart.artifact import model as module
-from headstart.artifact.saved import Evidence, image_marks
+from headstart.artifact.saved import Evidence, image_marks, read_model, write_model
 from headstart.errors import ArtifactError, DataError, ImageError, OptionError, RunError
 
 pytestmark = pytest.mark.real
@@ -77,6 +78,38 @@ def test_every_form_of_an_image_gives_the_same_probabilities(
     wanted = model.predict_proba(some)
     np.testing.assert_array_equal(model.predict_proba([FORMS[form](path) for path in some]), wanted)
     np.testing.assert_allclose(model.predict_proba(FORMS[form](some[4])), wanted[4:5], rtol=1e-9)
+
+
+def test_a_model_with_thresholds_names_the_same_classes_once_saved(
+    model: headstart.Model,
+    some: list[Path],
+    digits: Path,
+    digits_run: Path,
+    tmp_path: Path,
+    warm_cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HEADSTART_CACHE", str(warm_cache))
+    saved = read_model(digits_run / "model")
+    thresholds = (1e-6, *(1.0 for _ in saved.record.classes[1:]))
+    write_model(
+        tmp_path / "m", dataclasses.replace(saved, record=dataclasses.replace(saved.record, thresholds=thresholds))
+    )
+    opened = headstart.open(tmp_path / "m")
+    chances = opened.predict_proba(some)
+    np.testing.assert_array_equal(chances, model.predict_proba(some))
+    named = (chances / thresholds).argmax(1)
+    assert (named != chances.argmax(1)).any()
+    answers = opened.predict(some)
+    assert [answer.label for answer in answers] == [opened.classes[number] for number in named]
+    np.testing.assert_array_equal([answer.confidence for answer in answers], chances[np.arange(len(some)), named])
+    truth = [opened.classes.index(path.parent.name) for path in some]
+    folder = tmp_path / "few"
+    for path in some:
+        (folder / path.parent.name).mkdir(parents=True, exist_ok=True)
+        (folder / path.parent.name / path.name).write_bytes(path.read_bytes())
+    scores = opened.evaluate(folder)
+    assert scores["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(truth, named))
 
 
 def test_a_mixed_list_a_tuple_and_a_folder_too(model: headstart.Model, some: list[Path], digits: Path) -> None:

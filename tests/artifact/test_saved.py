@@ -107,6 +107,15 @@ def test_a_model_comes_back_to_the_bit(model: SavedModel, folder: Path) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("thresholds", [None, (2.4, 1 / 3, 0.1)])
+def test_thresholds_come_back_to_the_bit(
+    model: SavedModel, tmp_path: Path, thresholds: tuple[float, ...] | None
+) -> None:
+    record = dataclasses.replace(model.record, thresholds=thresholds)
+    write_model(tmp_path / "model", dataclasses.replace(model, record=record))
+    assert read_model(tmp_path / "model").record.thresholds == thresholds
+
+
 def test_the_folder_holds_json_and_safetensors_and_nothing_else(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["model.json", "model.safetensors"]
     assert json.loads((folder / "model.json").read_bytes())["classes"] == ["ünï", "b|c", ""]
@@ -183,6 +192,9 @@ def test_a_record_that_is_none_is_refused(folder: Path, text: str) -> None:
         ({"extra": 1}, "extra"),
         ({"classes": ["a", "b"]}, "one column a class"),
         ({"tensors_sha256": "1" * 64}, "altered"),
+        ({"thresholds": [1.0, 1.0]}, "one number a class"),
+        ({"thresholds": [1.0, 1.0, "1"]}, "thresholds"),
+        ({"thresholds": [1.0, 0.0, 2.0]}, "positive"),
     ],
 )
 def test_a_record_that_does_not_fit_is_refused_also_with_a_right_hash(

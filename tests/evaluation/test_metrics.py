@@ -66,6 +66,37 @@ def test_single_label_equals_the_reference():
     assert_allclose(found["per_class"]["bees"]["auroc"], auroc, atol=1e-9)
 
 
+def test_exclusive_classes_are_decided_by_probability_over_threshold():
+    truth, probabilities = single_label(400)
+    thresholds = np.array([2.0, 0.9, 0.1])
+    found = evaluate("classification", truth, probabilities, NAMES, thresholds=thresholds, draws=50)
+    plain = evaluate("classification", truth, probabilities, NAMES, draws=50)
+    decided = (probabilities / thresholds).argmax(axis=1)
+    expected = {
+        "accuracy": reference.accuracy_score(truth, decided),
+        "balanced_accuracy": reference.balanced_accuracy_score(truth, decided),
+        "macro_f1": reference.f1_score(truth, decided, average="macro"),
+        "macro_precision": reference.precision_score(truth, decided, average="macro"),
+    }
+    for name, value in expected.items():
+        assert_allclose(found[name], value, rtol=0, atol=1e-9, err_msg=name)
+        assert found[name] != plain[name]
+    assert found["confusion"] == reference.confusion_matrix(truth, decided).tolist()
+    for name in ("log_loss", "brier", "auroc", "map"):  # of probabilities, whatever is decided
+        assert found[name] == plain[name]
+    assert score("macro_f1", "classification", truth, probabilities, thresholds) == found["macro_f1"]
+    scaled = evaluate("classification", truth, probabilities, NAMES, thresholds=thresholds / 3, draws=50)
+    assert scaled["confusion"] == found["confusion"]
+
+
+def test_the_calibration_error_judges_the_probability_of_the_class_that_is_named():
+    probabilities = np.tile([0.8, 0.2], (200, 1))
+    truth = (np.arange(200) % 5 == 0).astype(int)  # the second class as often as its probability says
+    found = evaluate("classification", truth, probabilities, NAMES[:2], thresholds=[1.0, 0.1], draws=0)
+    assert found["accuracy"] == 0.2
+    assert found["ece"] == pytest.approx(0.0, abs=1e-9)
+
+
 def test_multi_label_equals_the_reference():
     truth, probabilities = multi_label()
     thresholds = [0.5, 0.4, 0.6]
@@ -207,9 +238,12 @@ def test_bad_options_are_named():
         better("f1", 0.0, math.nan)
     with pytest.raises(OptionError, match="classification, multilabel"):
         evaluate("regression", truth, probabilities, NAMES)
-    with pytest.raises(OptionError, match="thresholds"):
-        evaluate("classification", truth, probabilities, NAMES, thresholds=[0.5] * 3)
     with pytest.raises(DataError, match="2 class names for 3"):
         evaluate("classification", truth, probabilities, NAMES[:2])
-    with pytest.raises(DataError, match="3 labels"):
+    with pytest.raises(DataError, match="3 classes"):
         evaluate("multilabel", *multi_label(10), NAMES, thresholds=[0.5])
+    with pytest.raises(DataError, match="thresholds"):
+        evaluate("classification", *single_label(10), NAMES, thresholds=[0.5])
+    for refused in (0.0, -1.0, math.inf):
+        with pytest.raises(DataError, match="are positive"):
+            evaluate("classification", *single_label(10), NAMES, thresholds=[1.0, 1.0, refused])

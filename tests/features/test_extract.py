@@ -79,6 +79,22 @@ def test_broken_images_are_listed_by_position_also_where_their_bytes_repeat(
     np.testing.assert_array_equal(rows, [5 * i for i in range(23) if i not in (2, 7)])
 
 
+def test_an_image_that_is_gone_since_is_named_where_all_are_needed(images: list[bytes], tmp_path: Path) -> None:
+    names, hashes = [f"{i}.png" for i in range(23)], [sha256(x) for x in images]
+
+    def read(row: int) -> bytes:
+        if row == 4:
+            raise ImageError("4.png: gone")
+        return images[row]
+
+    with Store(tmp_path, limit_bytes=10**9, say=pytest.fail) as store:
+        found = extract(read, names, hashes, MeanTrunk(), store, SilentProgress())
+        with pytest.raises(ImageError, match=r"4\.png: gone \(it could be decoded before\)"):
+            found.whole()
+        found = extract(images.__getitem__, names, hashes, MeanTrunk(), store, SilentProgress())
+        assert found.whole() is found.table
+
+
 def test_an_interrupted_extraction_keeps_what_it_computed(images: list[bytes], tmp_path: Path) -> None:
     class Interrupted(MeanTrunk):
         def __call__(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

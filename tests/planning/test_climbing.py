@@ -66,7 +66,7 @@ class Trainings:
         held = self.examples.folds[0][1]
         rng = np.random.default_rng(0)
         truth, classes = self.examples.targets[held], self.examples.classes
-        wrong = rng.random(len(held)) >= self.right[rung.cut, rung.rate or 0.0]
+        wrong = rng.random(len(held)) >= self.right.get((rung.cut, rung.rate or 0.0), 0.5)
         found = np.where(wrong, (truth + 1) % classes, truth)
         probabilities = np.full((len(held), classes), 0.1 / (classes - 1))
         probabilities[np.arange(len(held)), found] = 0.9

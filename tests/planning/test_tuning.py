@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 import pytest
+from sklearn.metrics import balanced_accuracy_score
 
 from headstart.backbones.bundled import BundledBackbone
 from headstart.evaluation.metrics import score
@@ -42,13 +43,20 @@ class Compiled:
 
 
 def _judge(
-    examples: Examples, rows: npt.NDArray[np.float32], *, grouped: bool = False, given: bool = False
+    examples: Examples,
+    rows: npt.NDArray[np.float32],
+    *,
+    grouped: bool = False,
+    given: bool = False,
+    metric: str = "accuracy",
+    thresholds: tuple[float, ...] | None = None,
 ) -> TunedRung:
     """A tuned network whose features are ``rows``, and whose head reads the first columns as logits."""
     classes = examples.classes
     weights = Weights({}, LinearModel(np.eye(WIDTH, classes), np.zeros(classes), examples.task.kind))
     tuned = Tuned(weights, 6, 1, 1.0, np.zeros(3), HISTORY, PrecisionChoice("32-true", False), frozenset(), ("heard",))
-    climbed = climb(candidates("partial", examples, "accuracy"), examples, metric="accuracy", cut=9, seed=0)
+    tuned = dataclasses.replace(tuned, thresholds=thresholds)
+    climbed = climb(candidates("partial", examples, metric), examples, metric=metric, cut=9, seed=0)
     return judge_tuned(
         tuned,
         FINE_TUNED["partial"],
@@ -56,7 +64,7 @@ def _judge(
         examples,
         Compiled(),  # type: ignore[arg-type]
         FeatureTable.from_array(rows),
-        metric="accuracy",
+        metric=metric,
         seed=0,
         grouped=grouped,
         given=given,
@@ -117,6 +125,28 @@ def test_labels_get_thresholds(make_examples: Callable[..., Examples]) -> None:
     assert found.fitted.thresholds is not None
     assert found.fitted.thresholds.shape == (2,)
     assert found.record.rungs[-1].score > 0.8
+
+
+def test_balanced_classes_are_judged_and_used_by_the_thresholds_of_their_training(
+    make_examples: Callable[..., Examples],
+) -> None:
+    examples = make_examples([240, 40, 40])
+    rows = _rows(examples, 1.5)
+    rows[:, :3] = 1.5 * rows[:, :3] + np.log([0.75, 0.125, 0.125])  # the logits of normal classes of these shares
+    found, plain = (
+        _judge(examples, rows, metric="balanced_accuracy", thresholds=thresholds)
+        for thresholds in ((2.25, 0.375, 0.375), None)
+    )
+    assert plain.fitted.thresholds is None
+    for limits in (found.fitted.thresholds, found.validation.thresholds):
+        np.testing.assert_array_equal(limits, [2.25, 0.375, 0.375])
+    np.testing.assert_array_equal(found.validation.probabilities, plain.validation.probabilities)
+    assert found.record.rungs[-1].score > plain.record.rungs[-1].score + 0.03
+    decided = (found.validation.probabilities / np.array(found.validation.thresholds)).argmax(1)
+    wanted = balanced_accuracy_score(found.validation.targets, decided)
+    assert found.record.rungs[-1].score == pytest.approx(wanted)
+    scores = found.validation.scores(examples.task, ("a", "b", "c"), 0)
+    assert scores["balanced_accuracy"] == pytest.approx(wanted)
 
 
 def test_the_record_can_be_read_back(make_examples: Callable[..., Examples]) -> None:

@@ -136,11 +136,33 @@ def test_out_that_holds_anything_else_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "full" / ".lock").exists()
     assert "finished run" in refusal(finished(tmp_path / "finished"))
     assert "another request" in refusal(interrupted(tmp_path / "other", {"source": "x"}))
-    assert "another request" in refusal(interrupted(tmp_path / "seed"), seed=1)
+    assert "another request (seed 0 there, 1 now)" in refusal(interrupted(tmp_path / "seed"), seed=1)
     interrupted(tmp_path / "broken").joinpath("run.json").write_text("{")
     assert "not empty" in refusal(tmp_path / "broken")
     with Run.create(tmp_path / "live", "ants", REQUEST):
         assert "another process" in refusal(tmp_path / "live")
+
+
+def test_another_request_is_named_by_what_differs(tmp_path: Path) -> None:
+    there = {"source": "/data/" + "deep/" * 30 + "ants", "backbone": "timm/a", "cut": None, "strategy": "auto"}
+    now = {**there, "source": there["source"].replace("ants", "bees"), "backbone": "timm/b", "cut": 3}
+    out = interrupted(tmp_path / "out", there)
+    with pytest.raises(RunError) as caught:
+        Run.create(out, "ants", now)
+    message = str(caught.value)
+    assert 'ants" there, …' in message
+    assert 'bees" now' in message
+    assert 'backbone "timm/a" there, "timm/b" now; cut null there, 3 now' in message
+    assert "strategy" not in message
+    assert "seed" not in message
+    assert "ask for the same again" in message
+    assert "--out" in message
+    assert len(message) < 400 + len(str(out))
+    assert "\n" not in message
+    with pytest.raises(RunError, match=r"a absent there, 0 now; .*d absent there, 3 now; 5 more\)"):
+        Run.create(out, "ants", {**dict(zip("abcdefghi", range(9), strict=True)), **there})
+    with Run.create(out, "ants", there) as run:
+        assert run.resumed
 
 
 @pytest.mark.parametrize("leftover", [None, ".lock", ".run.json.0123456789ab.tmp"])

@@ -52,6 +52,15 @@ def test_a_class_without_rows_keeps_its_column() -> None:
     assert SINGLE.encode(np.array([0, 0]), 3).tolist() == [[1, 0, 0], [1, 0, 0]]
 
 
+def test_of_exclusive_classes_the_largest_probability_over_threshold_is_named() -> None:
+    probabilities, thresholds = np.array([[0.7, 0.2, 0.1], [0.9, 0.06, 0.04]]), np.array([2.4, 0.5, 0.1])
+    assert SINGLE.labels(probabilities, CLASSES, thresholds) == ["cat", "cat"]
+    assert SINGLE.labels(probabilities, CLASSES, None) == ["ant", "ant"]
+    assert SINGLE.confidence(probabilities, thresholds).tolist() == [0.1, 0.04]
+    assert SINGLE.correct(np.array([2, 0]), probabilities, thresholds).tolist() == [True, False]
+    np.testing.assert_array_equal(SINGLE.confidence(probabilities, np.full(3, 0.3)), probabilities.max(1))
+
+
 def test_labels_are_given_from_their_thresholds_on() -> None:
     probabilities = np.array([[0.2, 0.5, 0.9], [0.19, 0.51, 0.91]])
     assert MULTI.labels(probabilities, CLASSES, None) == [["bee", "cat"], ["bee", "cat"]]

@@ -49,7 +49,8 @@ class Prediction:
     label:
         The predicted class, or the list of predicted labels; ``None`` where the model abstains or could not look.
     confidence:
-        Probability of the prediction, in 0…1.
+        Calibrated probability of the prediction, in 0…1. Where classes were balanced in training, the class named need
+        not be the most probable one.
     probabilities:
         One a class; they sum to 1 unless the model is multi-label.
     novelty:

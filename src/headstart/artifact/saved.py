@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +40,8 @@ class ModelRecord:
     temperature:
         Logits are divided by it; fitted on rows that the models had not seen (Guo et al. 2017).
     thresholds:
-        One a class, for multi-label models: a label is predicted where its probability reaches it.
+        One a class, or ``None``. Multi-label models: a label is predicted where its probability reaches it. Exclusive
+        classes that were balanced in training: positive; the class of the largest probability over threshold is named.
     abstain:
         Where to abstain for a wished error rate, if any threshold bounds it.
     novelty_threshold, novelty_neighbour, novelty_quantile:
@@ -169,8 +171,20 @@ def read_model(folder: Path) -> SavedModel:
         raise ArtifactError(f"{folder}: the tensor {error} is missing; save the model again") from error
     if head.weights.shape[1:] != (len(record.classes),) or head.bias.shape != (len(record.classes),):
         raise ArtifactError(f"{folder}: the head has not one column a class; save the model again")
+    _check_thresholds(folder, record)
     tuned = {name.removeprefix(_TUNED): values for name, values in tensors.items() if name.startswith(_TUNED)}
     return SavedModel(record, head, novelty, evidence, tuned)
+
+
+def _check_thresholds(folder: Path, record: ModelRecord) -> None:
+    """Raise :class:`ArtifactError` unless the thresholds can decide between the classes."""
+    found = record.thresholds
+    if found is None:
+        return
+    if len(found) != len(record.classes) or not all(map(math.isfinite, found)):
+        raise ArtifactError(f"{folder}: the thresholds are not one number a class; save the model again")
+    if _kind(record.task) == "softmax" and min(found) <= 0:
+        raise ArtifactError(f"{folder}: a threshold is {min(found)}, but exclusive classes need positive ones")
 
 
 def _sealed(record: ModelRecord) -> str:

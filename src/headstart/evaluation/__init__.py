@@ -5,6 +5,7 @@ from headstart.evaluation.calibration import (
     ReliabilityBin,
     fit_temperature,
     fit_thresholds,
+    name_classes,
     probabilities,
     reliability,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "fit_abstain",
     "fit_temperature",
     "fit_thresholds",
+    "name_classes",
     "paired_difference",
     "probabilities",
     "reliability",

@@ -1,4 +1,4 @@
-"""From logits to honest probabilities and decisions: temperature, per-label thresholds, and a table to check them."""
+"""From logits to honest probabilities and decisions: temperature, thresholds, and a table to check them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from headstart.errors import DataError
 from headstart.evaluation.calibration_error import equal_mass_bins
 from headstart.evaluation.intervals import Interval, wilson
-from headstart.evaluation.scores import BoolArray, FloatArray
+from headstart.evaluation.scores import BoolArray, FloatArray, IntArray
 
 Link = Literal["softmax", "sigmoid"]
 
@@ -123,6 +123,27 @@ def _slope(z: FloatArray, steepness: float, wished: float, shares: FloatArray, k
     mean = (chances * z).sum(axis=1, keepdims=True)
     spread = chances * (1 - chances) * z**2 if kind == "sigmoid" else chances * (z - mean) ** 2
     return float(shares @ mean[:, 0]) - wished, float(shares @ spread.sum(axis=1))
+
+
+def name_classes(probabilities: npt.ArrayLike, thresholds: npt.ArrayLike | None = None) -> IntArray:
+    """The class that each row is decided for, where classes exclude each other.
+
+    Parameters
+    ----------
+    probabilities:
+        Shape (n, C), in [0, 1].
+    thresholds:
+        (C,), positive: the class of the largest probability over threshold is decided. Only their ratios count. With
+        the classes' shares among the training rows the mean recall is the best that these probabilities allow. The
+        most probable class is decided where ``None``.
+
+    Returns
+    -------
+    Class indices (n,); of equal classes the first.
+    """
+    chances = np.asarray(probabilities, np.float64)
+    scaled = chances if thresholds is None else chances / np.asarray(thresholds, np.float64)
+    return np.asarray(scaled.argmax(axis=1))
 
 
 def fit_thresholds(truth: npt.ArrayLike, probabilities: npt.ArrayLike) -> FloatArray:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.errors import DataError, OptionError
+from headstart.evaluation.calibration import name_classes
 from headstart.evaluation.calibration_error import CalibrationBins, bin_claims
 from headstart.evaluation.ranking import Ranking, areas, rank
 from headstart.evaluation.scores import (
@@ -32,17 +33,19 @@ Task = Literal["classification", "multilabel"]
 
 @dataclass(frozen=True)
 class ClassEvidence:
-    """Single-label evidence: ``truth`` holds class indices (n,), ``probabilities`` is (n, C), ``decided`` the argmax.
+    """Single-label evidence: ``truth`` holds class indices (n,), ``probabilities`` is (n, C).
 
-    Of classes with equal probability the first is decided. Everything else is worked out at its first use.
+    ``thresholds`` (C,) or ``None`` decide which class is named: see
+    :func:`headstart.evaluation.calibration.name_classes`. Everything else is worked out at its first use.
     """
 
     truth: IntArray
     probabilities: FloatArray
+    thresholds: FloatArray | None = None
 
     @cached_property
     def decided(self) -> IntArray:
-        return np.asarray(self.probabilities.argmax(axis=1))
+        return name_classes(self.probabilities, self.thresholds)
 
     @cached_property
     def correct(self) -> BoolArray:
@@ -59,7 +62,8 @@ class ClassEvidence:
     @cached_property
     def claims(self) -> CalibrationBins:
         """One claim a row: that the decided class is the true one."""
-        return bin_claims(self.probabilities.max(axis=1, keepdims=True), self.correct[:, None])
+        claimed = np.take_along_axis(self.probabilities, self.decided[:, None], axis=1)
+        return bin_claims(claimed, self.correct[:, None])
 
     @cached_property
     def rankings(self) -> tuple[Ranking, ...]:
@@ -163,14 +167,15 @@ def gather_evidence(
     probabilities:
         Shape (n, C), in [0, 1].
     thresholds:
-        Multi-label only: one a label, 0.5 where ``None``.
+        One a class. Multi-label: the probability from which each label is decided, 0.5 where ``None``. Single-label:
+        positive; the class of the largest probability over threshold is decided, the most probable where ``None``.
 
     Raises
     ------
     DataError
         If there are no rows, shapes don't fit, or a value is not finite or out of range.
     OptionError
-        If the task is unknown or thresholds come with a single-label task.
+        If the task is unknown.
     """
     if task not in ("classification", "multilabel"):
         raise OptionError(f"unknown task {task!r}: known are classification, multilabel")
@@ -182,18 +187,21 @@ def gather_evidence(
         raise DataError(
             f"the truth's shape is {found.shape}, where probabilities of shape {chances.shape} need {shape}"
         )
+    limits = None if thresholds is None else np.asarray(thresholds, np.float64)
+    if limits is not None and (limits.shape != chances.shape[1:] or np.isnan(limits).any()):
+        raise DataError(
+            f"the thresholds' shape is {limits.shape}: give one number for each of {chances.shape[1]} classes"
+        )
     if task == "multilabel":
-        limits = np.full(shape[1], 0.5) if thresholds is None else np.asarray(thresholds, np.float64)
-        if limits.shape != shape[1:] or np.isnan(limits).any():
-            raise DataError(f"the thresholds' shape is {limits.shape}: give one number for each of {shape[1]} labels")
-        return LabelEvidence(found.astype(np.bool_), chances, limits)
-    if thresholds is not None:
-        raise OptionError("thresholds belong to multi-label tasks: leave them out of a classification")
+        halves = np.full(chances.shape[1], 0.5)
+        return LabelEvidence(found.astype(np.bool_), chances, halves if limits is None else limits)
+    if limits is not None and not ((limits > 0) & np.isfinite(limits)).all():
+        raise DataError(f"thresholds go from {limits.min()} to {limits.max()}: those of exclusive classes are positive")
     if found.dtype.kind not in "iu" or found.min() < 0 or found.max() >= chances.shape[1]:
         raise DataError(
             f"the truth holds {found.min()} to {found.max()}: give class indices in 0..{chances.shape[1] - 1}"
         )
-    return ClassEvidence(found.astype(np.intp), chances)
+    return ClassEvidence(found.astype(np.intp), chances, limits)
 
 
 def _check_probabilities(chances: FloatArray) -> None:

@@ -132,7 +132,8 @@ def evaluate(
     groups:
         One name a row, ``None`` for a row of its own. Rows of a group are resampled together.
     thresholds:
-        Multi-label only: the probability from which each label is decided, 0.5 where ``None``.
+        One a class. Multi-label: the probability from which each label is decided, 0.5 where ``None``. Single-label:
+        positive; the class of the largest probability over threshold is decided, the most probable where ``None``.
     seed:
         Of the bootstrap: the same arrays and seed give the same numbers.
     draws:

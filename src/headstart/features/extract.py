@@ -91,6 +91,12 @@ class Extraction:
     failures: dict[int, str]
     computed: int
 
+    def whole(self) -> FeatureTable:
+        """The table of images that could all be decoded before; raises :class:`ImageError` where one can't be now."""
+        if self.failures:
+            raise ImageError(f"{next(iter(self.failures.values()))} (it could be decoded before)")
+        return self.table
+
 
 @dataclass(frozen=True)
 class _Chunk:

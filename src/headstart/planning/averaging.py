@@ -87,7 +87,7 @@ def average_rungs(
     single:
         The name of the best rung.
     thresholds:
-        (C,), for multi-label.
+        (C,) or ``None``, as the task takes them.
 
     Raises
     ------

@@ -40,7 +40,7 @@ class Judged:
     probabilities:
         float64 (n, C), calibrated.
     thresholds:
-        float64 (C,), for multi-label; else ``None``.
+        float64 (C,) or ``None``: how probabilities become decisions, see :class:`headstart.tasks.Task`.
     estimate:
         ``held_out_rows``, ``out_of_fold`` or ``nested_out_of_fold``.
     baselines:

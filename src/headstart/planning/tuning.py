@@ -91,6 +91,8 @@ def judge_tuned(
     held, head = frozen.folds[0][1], tuned.weights.head
     part = examples.subset(held, ())
     calibration = calibrate(head.logits(part.features(TOP)), part.targets, part.groups, part.task, seed)
+    if tuned.thresholds is not None:  # classes were balanced
+        calibration = dataclasses.replace(calibration, thresholds=np.array(tuned.thresholds))
     fitted = Fitted(strategy, head, calibration.temperature, calibration.thresholds)
     rung = _rung(tuned, strategy, calibration, climbed, part, held, metric, seed)
     seconds += time.perf_counter() - started

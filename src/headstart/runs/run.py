@@ -21,6 +21,8 @@ from headstart.runs.record import FILE, RunRecord, new_record, read_record, utc_
 
 _LOCK = ".lock"
 _LEFTOVER = re.compile(r"\..+\.[0-9a-f]{12}\.(tmp|old)")  # what an atomic write leaves when it is killed
+# How much of the difference between two requests an error names: values, and characters of each.
+_MOST_DIFFERENCES, _LONGEST_VALUE = 4, 60
 _PATIENCE = 0.1  # seconds; a reader may look at a lock for a moment
 
 
@@ -223,7 +225,27 @@ def _raise_obstacle(folder: Path, record: RunRecord) -> None:
     if there.state == "finished":
         raise RunError(f"{folder} holds a finished run: {way_out}")
     if (there.request, there.seed) != (record.request, record.seed):
-        raise RunError(f"{folder} holds an unfinished run of another request: {way_out}")
+        differences = _differences({**there.request, "seed": there.seed}, {**record.request, "seed": record.seed})
+        raise RunError(
+            f"{folder} holds an unfinished run of another request ({differences}): ask for the same again to "
+            "finish it, or begin in another folder with --out"
+        )
+
+
+def _differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What two requests differ in, with both values, in a few words."""
+    keys = [key for key in {**there, **now} if key not in there or key not in now or there[key] != now[key]]
+    named = [f"{key} {_short(there, key)} there, {_short(now, key)} now" for key in keys[:_MOST_DIFFERENCES]]
+    more = [f"{len(keys) - len(named)} more"] if len(keys) > len(named) else []
+    return "; ".join(named + more)
+
+
+def _short(request: Mapping[str, Any], key: str) -> str:
+    """A value as JSON, of a long one the end: paths differ there."""
+    if key not in request:
+        return "absent"
+    text = json.dumps(request[key], ensure_ascii=False)
+    return text if len(text) <= _LONGEST_VALUE else f"…{text[1 - _LONGEST_VALUE :]}"
 
 
 def _is_trace(name: str) -> bool:

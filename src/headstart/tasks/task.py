@@ -8,6 +8,8 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from headstart.evaluation.calibration import name_classes
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -15,7 +17,8 @@ class Task(Protocol):
     """What the rest of headstart asks of a task.
 
     ``targets`` are class numbers (n,) for single-label and booleans (n, C) for multi-label classification;
-    ``probabilities`` are float64 (n, C) in 0…1; ``thresholds`` are float64 (C,), used by multi-label only.
+    ``probabilities`` are float64 (n, C) in 0…1; ``thresholds`` are float64 (C,) or ``None``, and say how probabilities
+    become decisions.
     """
 
     name: Literal["classification", "multilabel"]
@@ -47,7 +50,11 @@ class Task(Protocol):
 
 
 class Classification:
-    """Each image has one class; the prediction is the most probable one."""
+    """Each image has one class.
+
+    The prediction is the one of the largest probability over threshold, which is positive; without thresholds the most
+    probable one.
+    """
 
     name: Literal["classification", "multilabel"] = "classification"
     kind: Literal["softmax", "sigmoid"] = "softmax"
@@ -58,15 +65,17 @@ class Classification:
     def correct(
         self, targets: npt.NDArray[np.generic], probabilities: Floats, thresholds: Floats | None
     ) -> npt.NDArray[np.bool_]:
-        return np.asarray(probabilities.argmax(1) == targets)
+        return np.asarray(name_classes(probabilities, thresholds) == targets)
 
     def confidence(self, probabilities: Floats, thresholds: Floats | None) -> Floats:
-        return np.asarray(probabilities.max(1))
+        """The probability of the class that is named."""
+        named = name_classes(probabilities, thresholds)
+        return np.asarray(np.take_along_axis(probabilities, named[:, None], axis=1)[:, 0])
 
     def labels(
         self, probabilities: Floats, classes: Sequence[str], thresholds: Floats | None
     ) -> list[str] | list[list[str]]:
-        return [classes[int(number)] for number in probabilities.argmax(1)]
+        return [classes[int(number)] for number in name_classes(probabilities, thresholds)]
 
     def names(self, targets: npt.NDArray[np.generic], classes: Sequence[str]) -> list[str] | list[list[str]]:
         return [classes[int(number)] for number in targets]

@@ -24,8 +24,9 @@ class Calibration:
     temperature:
         Fitted on all judged rows: what the final model takes over.
     thresholds:
-        Likewise, float64 (C,), for multi-label; else ``None``. Validation scores are measured at these very
-        thresholds, which flatters multi-label F1 on few rows; test scores are not affected.
+        Likewise, float64 (C,), for multi-label. For exclusive classes ``None``, unless they were balanced in training:
+        then what their probabilities are divided by to decide which is named. Validation scores are measured at these
+        very thresholds, which flatters multi-label F1 on few rows; test scores are not affected.
     probabilities:
         float64 (n, C) of the judged rows, each with a temperature that was fitted without it.
     """

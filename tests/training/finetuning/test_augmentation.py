@@ -162,6 +162,14 @@ def test_many_channels_are_lit_each_for_itself() -> None:
     np.testing.assert_array_equal(several[:, :, 2:3], one)
 
 
+def test_a_rotation_goes_to_the_wanted_share_of_views() -> None:
+    clean, image = load_view(encode(_image()), RGB, "x"), _image()
+    for share, least, most in ((0.0, 0, 0), (0.5, 4, 16), (1.0, 20, 20)):
+        augmenter = Augmenter(Preset(rotation=45.0), RGB, seed=0, share=share)
+        turned = sum(not np.array_equal(_load(augmenter, number, image), clean) for number in range(20))
+        assert least <= turned <= most
+
+
 def test_what_shapes_the_pixels_is_in_the_identity() -> None:
     augmenters = [
         Augmenter("light", RGB, seed=0),
@@ -170,8 +178,9 @@ def test_what_shapes_the_pixels_is_in_the_identity() -> None:
         Augmenter("medium", RGB, seed=0, without=frozenset({"rotation"})),
         Augmenter("medium", _channels(1), seed=0),
         Augmenter(Preset(crop=0.7), RGB, seed=0),
+        Augmenter("light", RGB, seed=0, share=1.0),
     ]
-    assert len({augmenter.identity for augmenter in augmenters}) == 6
+    assert len({augmenter.identity for augmenter in augmenters}) == 7
     names = {augmenters[0].numbered(number).name for number in range(3)}
     assert len(names) == 3
     assert "without rotation" in augmenters[3].identity
@@ -184,6 +193,8 @@ def test_bad_names_are_answered_with_the_nearest_one() -> None:
         find_preset("light", ["horizontal_flips"])
     with pytest.raises(OptionError, match="seed -1"):
         Augmenter("light", RGB, seed=-1)
+    with pytest.raises(OptionError, match="2 is no share"):
+        Augmenter("light", RGB, seed=0, share=2)
 
 
 def test_a_view_refuses_another_preprocessing() -> None:

@@ -88,6 +88,27 @@ def test_without_filters_the_memory_format_is_no_question() -> None:
     assert "float32 channels-last" not in choice.images_per_second
 
 
+def test_maps_made_of_images_lie_with_the_channels_last_whatever_is_measured(timed: dict[str, float]) -> None:
+    images = torch.randint(0, 256, (8, 8, 8, 3), dtype=torch.uint8)
+    layouts: set[bool] = set()
+
+    class Network(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.filters, self.head = torch.nn.Conv2d(3, 16, 3), torch.nn.Linear(16, 3)
+
+        def forward(self, images: Any) -> Any:
+            maps = self.filters(images.permute(0, 3, 1, 2).float())
+            layouts.add(maps.is_contiguous(memory_format=torch.channels_last))
+            return self.head(maps.mean(dim=(2, 3)))
+
+    timed["bf16 channels-last"] = 2.0
+    choice = choose_precision(Network(), (images, torch.arange(8) % 3), _loss, device="cpu")
+    assert (choice.precision, choice.channels_last) == ("32-true", True)
+    assert not {"float32", "bf16"} & set(choice.images_per_second)
+    assert layouts == {True}
+
+
 def test_bf16_is_dropped_where_the_loss_is_not_finite() -> None:
     def breaks(network: Any, batch: Any) -> Any:
         logits = network(batch[0])
@@ -121,7 +142,7 @@ def test_a_slow_network_is_timed_on_fewer_rows(timed: dict[str, float], monkeypa
 
 
 def test_too_slow_for_the_time_given_it_settles_for_what_it_has_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_LATENESS", 0.0)
+    monkeypatch.setattr(module, "PRECISION_LATENESS", 0.0)
     choice = choose_precision(_network(), _batch(), _loss, device="cpu", seconds=0.05)
     assert (choice.precision, choice.channels_last) == ("32-true", False)
     assert list(choice.images_per_second) == ["float32"]

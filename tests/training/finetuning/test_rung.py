@@ -66,8 +66,10 @@ def _network() -> Backbone:
     return TorchBackbone(LoadedNetwork("timm/test_resnet", timm.create_model("test_resnet"), (), PREPROCESSING, "MIT"))
 
 
-def _accuracy(targets: npt.NDArray[np.generic], found: npt.NDArray[np.float64]) -> float:
-    return score("accuracy", "classification", targets, found)
+def _accuracy(
+    targets: npt.NDArray[np.generic], found: npt.NDArray[np.float64], thresholds: npt.NDArray[np.float64] | None
+) -> float:
+    return score("accuracy", "classification", targets, found, thresholds)
 
 
 @pytest.fixture
@@ -176,6 +178,38 @@ def test_the_tuned_network_and_head_give_the_losses_that_chose_them(
     assert contact_sheet_of(ground, wish, tuned).startswith(b"\x89PNG")
 
 
+def test_unequal_classes_are_balanced_for_a_metric_that_counts_them_alike(make_ground: Callable[..., Ground]) -> None:
+    """And every epoch is scored by the decisions that the model will take."""
+    said: list[str] = []
+    used: list[npt.NDArray[np.float64] | None] = []
+
+    def metric(
+        targets: npt.NDArray[np.generic], found: npt.NDArray[np.float64], thresholds: npt.NDArray[np.float64] | None
+    ) -> float:
+        used.append(thresholds)
+        return score("balanced_accuracy", "classification", targets, found, thresholds)
+
+    ground = make_ground(say=said.append, folder=None)
+    targets = (np.arange(ROWS) % 4 == 1).astype(int)
+    ground = dataclasses.replace(
+        ground,
+        metric="balanced_accuracy",
+        score=metric,
+        examples=dataclasses.replace(ground.examples, targets=targets),
+    )
+    tuned = fine_tune(ground, _wish("partial", 3))
+    shares = np.bincount(targets[ground.fold[0]]) / len(ground.fold[0])
+    assert tuned.thresholds is not None
+    np.testing.assert_allclose(tuned.thresholds, shares * 2)
+    assert len(used) >= len(tuned.history) > 1
+    for limits in used:
+        np.testing.assert_array_equal(limits, tuned.thresholds)
+    assert [line for line in said if "balanced" in line] == [
+        "classes are balanced by logit adjustment: balanced_accuracy counts every class alike, and the rarest class "
+        "has 3.0 times fewer rows than the most frequent"
+    ]
+
+
 # ---- interrupted --------------------------------------------------------------------------------------------------
 
 
@@ -269,7 +303,7 @@ def test_the_cut_moves_down_and_each_training_starts_where_the_best_stood(
 def test_unfreezing_goes_on_at_the_cut_where_it_was_interrupted(
     make_ground: Callable[..., Ground], tmp_path: Path
 ) -> None:
-    """A cut has two epochs of three steps, and is asked eight times: the thirteenth lies in the second cut."""
+    """A cut has two epochs of three steps, and is asked nine times: the thirteenth lies in the second cut."""
     wish = _wish("progressive", recipe=dataclasses.replace(RECIPE, rate=5e-3))
     wanted = fine_tune(make_ground(folder=None), wish)
     polls = iter(range(1000))
@@ -278,7 +312,7 @@ def test_unfreezing_goes_on_at_the_cut_where_it_was_interrupted(
     assert len(list(tmp_path.glob("checkpoint-*.pt"))) == 2
     again = iter(range(1000))
     _same(fine_tune(make_ground(stop=lambda: next(again) == 10**6), wish), wanted)
-    asked, undisturbed = next(again), sum(2 * 4 for _ in {row.cut for row in wanted.history})
+    asked, undisturbed = next(again), sum(1 + 2 * 4 for _ in {row.cut for row in wanted.history})
     assert asked < undisturbed - 8  # the first cut was not trained again
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from headstart.errors import OptionError
-from headstart.training.finetuning.sampling import balanced_order, batches, epoch_order, halved, micro_batches, shard
+from headstart.training.finetuning.sampling import batches, epoch_order, halved, micro_batches, shard
 
 
 def test_an_epoch_takes_every_row_once_in_an_order_of_its_own() -> None:
@@ -31,21 +31,6 @@ def test_a_step_of_all_processes_takes_the_rows_of_one_process_with_the_whole_ba
     parts = [batches(shard(order, rank=rank, world=2), 8) for rank in range(2)]
     for step, whole in enumerate(batches(order, 16)):
         assert set(np.concatenate([part[step] for part in parts])) == set(whole)
-
-
-def test_classes_are_drawn_equally_often_and_rows_of_a_class_too() -> None:
-    labels = np.repeat([0, 1, 3], [70, 25, 6])
-    order = balanced_order(labels, seed=0, epoch=0)
-    assert len(order) == 101
-    drawn = np.bincount(labels[order], minlength=4)
-    assert drawn[2] == 0
-    assert sorted(drawn[[0, 1, 3]]) == [33, 34, 34]
-    times = np.bincount(order, minlength=101)
-    assert np.ptp(times[95:]) <= 1
-    assert times[:70].max() == 1
-    assert np.array_equal(order, balanced_order(labels, seed=0, epoch=0))
-    assert not np.array_equal(order, balanced_order(labels, seed=0, epoch=1))
-    assert len(balanced_order(np.arange(1), seed=0, epoch=0)) == 1
 
 
 def test_batches_keep_the_last() -> None:
@@ -96,5 +81,3 @@ def test_what_can_not_be_ordered_or_split_is_refused() -> None:
         epoch_order(0, seed=0, epoch=0)
     with pytest.raises(OptionError):
         epoch_order(3, seed=-1, epoch=0)
-    with pytest.raises(OptionError):
-        balanced_order(np.zeros((3, 2)), seed=0, epoch=0)

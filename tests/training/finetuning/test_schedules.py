@@ -1,4 +1,4 @@
-"""Rates over steps and stages: shape, ends and refusals."""
+"""The rate over the steps: shape, ends and refusals."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import pytest
 
 from headstart.errors import OptionError
-from headstart.training.finetuning.schedules import rate_factor, stage_rates
+from headstart.training.finetuning.schedules import rate_factor
 
 
 @pytest.mark.parametrize(("steps", "warmup"), [(1, 0.0), (1, 0.9), (2, 0.5), (7, 0.99), (100, 0.05), (1000, 0.0)])
@@ -35,17 +35,3 @@ def test_the_cosine_is_half_way_in_the_middle() -> None:
 def test_what_is_out_of_range_is_refused(step: int, steps: int, warmup: float, floor: float) -> None:
     with pytest.raises(OptionError):
         rate_factor(step, steps, warmup, floor=floor)
-
-
-def test_each_stage_learns_at_a_constant_factor_of_the_one_above() -> None:
-    assert stage_rates(8.0, 4, 0.5) == (1.0, 2.0, 4.0, 8.0)
-    assert stage_rates(8.0, 0, 0.5) == ()
-    assert stage_rates(3e-4, 1, 0.75) == (3e-4,)
-
-
-@pytest.mark.parametrize(
-    ("rate", "stages", "decay"), [(0.0, 1, 0.5), (math.inf, 1, 0.5), (math.nan, 1, 0.5), (1.0, -1, 0.5), (1.0, 1, 1.1)]
-)
-def test_impossible_rates_are_refused(rate: float, stages: int, decay: float) -> None:
-    with pytest.raises(OptionError):
-        stage_rates(rate, stages, decay)

@@ -14,7 +14,7 @@ from headstart.data import load
 from headstart.data.digits import digits_folder
 from headstart.data.splits import folds
 from headstart.features.compiling import compile_trunk
-from headstart.features.extract import View, extract
+from headstart.features.extract import CLEAN, View, extract
 from headstart.features.store import Store
 from headstart.features.table import FeatureTable
 from headstart.imaging import Preprocessing, encode
@@ -22,8 +22,9 @@ from headstart.runs import SilentProgress
 from headstart.tasks import TASKS
 from headstart.training.examples import Examples
 from headstart.training.finetuning.augmentation import Augmenter
+from headstart.training.finetuning.defaults import CHECK_MOST_ROWS
 from headstart.training.finetuning.presets import Preset
-from headstart.training.finetuning.transform_check import MOST_ROWS, check_transforms, held_out_models
+from headstart.training.finetuning.transform_check import check_transforms, held_out_models
 from headstart.training.probe import choose
 
 SMALL = Preprocessing(8, 1.0, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -73,8 +74,26 @@ def test_left_and_right_are_kept_apart_where_they_are_the_classes(task: str) -> 
     assert (findings[1].clean, findings[1].interval) == (findings[1].changed, None)
 
 
+def test_what_is_done_to_some_views_is_judged_on_all() -> None:
+    """A turned hue takes every red for another colour, though only half of the training views have one."""
+    reds = np.random.default_rng(0).integers(120, 250, 120)
+    data = [encode(np.full((8, 8, 3), (red, 10, 10 + red // 2 * (n % 2)), np.uint8)) for n, red in enumerate(reds)]
+    seen: list[npt.NDArray[np.bool_]] = []
+
+    def embed(view: View, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        pixels = np.stack([view.load(data[row], SMALL, "x")[0, 0] for row in rows])
+        seen.append((pixels != np.stack([CLEAN.load(data[row], SMALL, "x")[0, 0] for row in rows])).any(axis=1))
+        return pixels.astype(np.float32)
+
+    rows = embed(CLEAN, np.arange(120))
+    examples = _examples(rows)
+    augmenter = Augmenter(Preset(hue=0.5), SMALL, seed=0)
+    check_transforms(augmenter, examples, held_out_models(examples, rows, 0.1), embed)
+    assert seen[-1].mean() > 0.95
+
+
 def test_models_never_saw_the_rows_they_judge_and_no_more_are_fitted_than_needed() -> None:
-    rows = np.random.default_rng(0).normal(size=(3 * MOST_ROWS, 4)).astype(np.float32)
+    rows = np.random.default_rng(0).normal(size=(3 * CHECK_MOST_ROWS, 4)).astype(np.float32)
     examples = _examples(rows)
     models = held_out_models(examples, rows, 1.0)
     assert [len(part.rows) for part in models] == [240, 160]

@@ -12,8 +12,8 @@ from headstart.records import from_json, to_json
 from headstart.training.finetuning.watch import EarlyStopping, EpochLosses, Improvement, diverging, improvement
 
 
-def _run(values: list[float], noise: float = 0.0, patience: int = 3, least: float = 0.0) -> EarlyStopping:
-    state = EarlyStopping(patience, least)
+def _run(values: list[float], noise: float = 0.0) -> EarlyStopping:
+    state = EarlyStopping(patience=3)
     for epoch, value in enumerate(values):
         state = state.after(epoch, value, noise)
         if state.stops:
@@ -40,11 +40,6 @@ def test_small_steps_that_add_up_count() -> None:
     assert state.reference_epoch == 6
 
 
-def test_a_least_improvement_counts_beside_noise() -> None:
-    assert _run([1.0, 0.95, 0.92, 0.91], least=0.1).stops
-    assert not _run([1.0, 0.95, 0.92, 0.89], least=0.1).stops
-
-
 def test_a_loss_that_is_no_number_never_improves() -> None:
     state = _run([math.nan, 1.0, math.inf, math.nan, -math.inf])
     assert state.stops
@@ -65,10 +60,9 @@ def test_written_to_json_at_any_epoch_it_goes_on_alike(epochs: int) -> None:
     assert state == whole
 
 
-@pytest.mark.parametrize(("patience", "least"), [(0, 0.0), (1, -0.1), (1, math.nan)])
-def test_impossible_patience_is_refused(patience: int, least: float) -> None:
-    with pytest.raises(OptionError):
-        EarlyStopping(patience, least)
+def test_impossible_patience_is_refused() -> None:
+    with pytest.raises(OptionError, match="patience"):
+        EarlyStopping(0)
 
 
 def test_pairing_shows_gains_that_the_rows_own_spread_hides() -> None:

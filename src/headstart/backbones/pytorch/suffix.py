@@ -69,7 +69,7 @@ class TrainableSuffix(nn.Module):
 
 
 def _statistics(stage: nn.Module) -> set[str]:
-    """Names of the running means and variances, which differ from the source's where they were estimated anew."""
+    """Names of the running means and variances, which differ from the source's only after training from scratch."""
     return {
         f"{path}.{name}"
         for path, module in stage.named_modules()

@@ -32,7 +32,7 @@ VERSION = 1
 """Raised whenever the same seed, image and number give another view; cached views are keyed by it."""
 
 _RATIO = 4 / 3  # a crop's sides differ by up to this factor, as in timm's and torchvision's random resized crop
-_HALF = 0.5  # the share of views that are rotated, and of those whose hue is turned
+_USUAL_SHARE = 0.5
 _ERASED_AREA = (0.02, 0.33)
 _ERASED_RATIO = 10 / 3
 _INTERPOLATIONS = {"bicubic": InterpolationMode.BICUBIC, "bilinear": InterpolationMode.BILINEAR}
@@ -51,6 +51,8 @@ class Augmenter:
         Not negative.
     without:
         Transforms to leave out. Those that have no meaning for the channels are left out anyway.
+    share:
+        Of the views, in 0…1: those that are rotated, and those whose hue is turned.
 
     Attributes
     ----------
@@ -64,14 +66,22 @@ class Augmenter:
     Raises
     ------
     OptionError
-        If there is no such preset or transform, or the seed is negative.
+        If there is no such preset or transform, the seed is negative, or the share lies outside its range.
     """
 
     def __init__(
-        self, preset: str | Preset, preprocessing: Preprocessing, *, seed: int, without: frozenset[str] = frozenset()
+        self,
+        preset: str | Preset,
+        preprocessing: Preprocessing,
+        *,
+        seed: int,
+        without: frozenset[str] = frozenset(),
+        share: float = _USUAL_SHARE,
     ) -> None:
         if seed < 0:
             raise OptionError(f"augmentation: seed {seed} is negative; take 0 or more")
+        if not 0 <= share <= 1:
+            raise OptionError(f"augmentation: {share} is no share of the views; take 0 to 1")
         found = find_preset(preset, without) if isinstance(preset, str) else preset.without(without)
         self.preset = found if preprocessing.channels == RGB else found.without(COLOURS)
         self.preprocessing = preprocessing
@@ -79,8 +89,9 @@ class Augmenter:
         label = preset if isinstance(preset, str) else "own"
         omitted = f" without {'+'.join(sorted(without))}" if without else ""
         parameters = sha256(to_json(self.preset).encode())[:12]
-        self.identity = f"{label}{omitted} {parameters} v{VERSION} seed {seed}"
-        self._seed = seed
+        shared = "" if share == _USUAL_SHARE else f" share {share:g}"
+        self.identity = f"{label}{omitted} {parameters} v{VERSION} seed {seed}{shared}"
+        self._seed, self._share = seed, share
 
     def numbered(self, number: int) -> View:
         """View ``number`` (0, 1, …) of every image; where no transform is on, the clean view."""
@@ -123,7 +134,7 @@ class Augmenter:
             image = torch.from_numpy(np.require(pixels, requirements=["W"])).permute(2, 0, 1)
             image = self._placed(image, chances)
             image = _flip(image, flips_of(self.preset, number))
-            image = _recolour(image, self.preset, chances)
+            image = _recolour(image, self.preset, chances, self._share)
             image = _erase(image, self.preset, chances, self.preprocessing)
             changed: Pixels = image.permute(1, 2, 0).contiguous().numpy()
         return changed
@@ -132,7 +143,7 @@ class Augmenter:
         """The part of the image that the view shows, at its size."""
         wanted, (height, width) = self.preprocessing, image.shape[-2:]
         box = _crop_box(height, width, self.preset, chances)
-        if self.preset.rotation and chances.rotated < _HALF:
+        if self.preset.rotation and chances.rotated < self._share:
             return _rotated(image, box, self.preset.rotation * (2 * chances.angle - 1), wanted)
         return _resized(image, box, wanted.size, wanted) if self.preset.crop else image
 
@@ -217,7 +228,7 @@ def _flip(image: torch.Tensor, flips: frozenset[str]) -> torch.Tensor:
     return torch.rot90(image, 1, (-2, -1)) if "quarter_turn" in flips else image
 
 
-def _recolour(image: torch.Tensor, preset: Preset, chances: Chances) -> torch.Tensor:
+def _recolour(image: torch.Tensor, preset: Preset, chances: Chances, share: float) -> torch.Tensor:
     for adjust, most, chance in (
         (functional.adjust_brightness, preset.brightness, chances.brightness),
         (functional.adjust_contrast, preset.contrast, chances.contrast),
@@ -225,7 +236,7 @@ def _recolour(image: torch.Tensor, preset: Preset, chances: Chances) -> torch.Te
     ):
         if most:
             image = _each_channel(adjust, image, 1 + most * (2 * chance - 1))
-    if preset.hue and chances.tinted < _HALF:
+    if preset.hue and chances.tinted < share:
         image = functional.adjust_hue(image, preset.hue * (2 * chances.hue - 1))
     if chances.grey < preset.grey:
         image = functional.rgb_to_grayscale(image, num_output_channels=RGB)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from headstart.backbones.pytorch.folding import unfold
 from headstart.backbones.pytorch.groups import parameter_groups
 from headstart.backbones.pytorch.suffix import TrainableSuffix
+from headstart.training.finetuning.defaults import RANDOM_HEAD_DEVIATION, TOKEN_DEVIATION
 from headstart.training.finetuning.recipe import Recipe
 from headstart.training.linear import Kind, LinearModel
 
@@ -43,8 +44,15 @@ class Learner(nn.Module):
             self.head.bias.copy_(torch.from_numpy(head.bias.astype(np.float32)))
 
     def forward(self, value: Tensor) -> Tensor:
-        """Logits in float32."""
-        return self.head(self.suffix(value)).float()
+        """Logits in float32: the head's few products are worth no rounding, whatever the stages compute in."""
+        embedding = self.suffix(value)
+        with torch.autocast(embedding.device.type, enabled=False):
+            return cast("Tensor", self.head(embedding.float()))
+
+    @torch.no_grad()
+    def shift(self, offsets: npt.NDArray[np.float64]) -> None:
+        """Add to the head's bias."""
+        self.head.bias += torch.as_tensor(offsets, dtype=self.head.bias.dtype, device=self.head.bias.device)
 
     def linear_head(self) -> LinearModel:
         """The head as it is now."""
@@ -82,7 +90,7 @@ def groups_of(learner: Learner, recipe: Recipe) -> list[dict[str, Any]]:
 
 def random_head(width: int, classes: int, kind: Kind, seed: int) -> LinearModel:
     """A head that knows nothing: weights of deviation 0.01, no bias."""
-    weights = np.random.default_rng(seed).normal(0, 0.01, (width, classes))
+    weights = np.random.default_rng(seed).normal(0, RANDOM_HEAD_DEVIATION, (width, classes))
     return LinearModel(weights, np.zeros(classes), kind)
 
 
@@ -97,7 +105,7 @@ def start_from_scratch(suffix: TrainableSuffix, seed: int) -> None:
     """Forget the pretrained weights: every layer gets its own default initialisation, and BatchNorm learns statistics.
 
     Tokens and positions, which belong to no layer, are drawn with a deviation of 0.02 (ViT, Dosovitskiy et al. 2021);
-    scales of residual branches become 1.
+    biases become 0, and scales of residual branches 1.
     """
     unfold(suffix)
     suffix.statistics_learn = True
@@ -109,6 +117,12 @@ def start_from_scratch(suffix: TrainableSuffix, seed: int) -> None:
             if callable(reset):
                 reset()
                 drawn.update(id(parameter) for parameter in module.parameters(recurse=False))
-        for parameter in suffix.parameters():
-            if id(parameter) not in drawn:
-                parameter.normal_(0, 0.02) if parameter.ndim > 1 else parameter.fill_(1)
+        for name, parameter in suffix.named_parameters():
+            if id(parameter) in drawn:
+                continue
+            if name.endswith("bias"):
+                parameter.zero_()
+            elif sum(side > 1 for side in parameter.shape) > 1:
+                parameter.normal_(0, TOKEN_DEVIATION)
+            else:
+                parameter.fill_(1)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from headstart.errors import EngineError
+from headstart.features.torch_engine import has_cuda
 from headstart.training.finetuning.averaging import WeightAverage, interpolate
 from headstart.training.finetuning.checkpoint import Checkpoints
 from headstart.training.finetuning.defaults import NOISE_ERRORS, WISE_COEFFICIENTS
@@ -29,8 +30,9 @@ from headstart.training.finetuning.mixing import cutmix, mixup
 from headstart.training.finetuning.outcome import EpochRow, Floats, Trained
 from headstart.training.finetuning.precision import lay_out
 from headstart.training.finetuning.recipe import Recipe
-from headstart.training.finetuning.sampling import balanced_order, batches, epoch_order, halved, micro_batches, shard
+from headstart.training.finetuning.sampling import batches, epoch_order, halved, micro_batches, shard
 from headstart.training.finetuning.schedules import rate_factor
+from headstart.training.finetuning.trial import is_out_of_memory
 from headstart.training.finetuning.view_policy import next_fresh, view_number
 from headstart.training.finetuning.views import Views
 from headstart.training.finetuning.watch import EarlyStopping, EpochLosses, diverging, improvement
@@ -91,7 +93,7 @@ class Training:
         self._fabric = fabric or _one_process(recipe)
         if recipe.precision.channels_last:
             learner.to(memory_format=torch.channels_last)
-        _shift(learner, -self._offsets)  # what the balance takes away while training comes back when judging
+        learner.shift(-self._offsets)  # what the balance takes away while training comes back when judging
         optimizer = torch.optim.AdamW(groups_of(learner, recipe), fused=True)
         self._base_rates = [group["lr"] for group in optimizer.param_groups]
         self._learner = learner
@@ -107,7 +109,7 @@ class Training:
         self._steps = recipe.epochs * per_epoch
         self._average = WeightAverage(learner, self._steps, recipe.ema) if recipe.ema else None
         self._micro = self._local_batch
-        self._stopping = EarlyStopping(recipe.patience)
+        self._stopping = EarlyStopping(recipe.waits)
         self._history: list[EpochRow] = []
         self._notes: list[str] = []
         self._epoch, self._batch, self._step, self._sums = 0, 0, 0, [0.0, 0.0]
@@ -142,7 +144,7 @@ class Training:
         coefficient = self._interpolate()
         if self._warning:
             self._notes.append(self._warning)
-        _shift(self._learner, self._offsets)
+        self._learner.shift(self._offsets)
         best, weights = self._best_epoch, Weights.of(self._learner)
         if not best:
             self._notes.append(f"no epoch above cut {self._cut} did better on the validation rows: the start is kept")
@@ -183,6 +185,8 @@ class Training:
             views.prefetch(ahead)
         self._model.train()
         for rows in batches(order, self._local_batch)[self._batch :]:
+            if len(rows) == 1 and self._learner.suffix.statistics_learn:  # one row has no variance for BatchNorm
+                rows = np.append(rows, order[:1])
             torch.manual_seed(_seed(recipe.seed, epoch, self._batch, self._fabric.global_rank))
             inputs, targets = self._mixed(torch.from_numpy(views.batch(rows, number)), self._targets[rows])
             loss = self._take_step(inputs.to(self._fabric.device), targets.to(self._fabric.device))
@@ -206,8 +210,6 @@ class Training:
             raise Interrupted("the training was interrupted; its state is saved")
 
     def _order(self, epoch: int) -> npt.NDArray[np.int64]:
-        if self._balance.method == "sampling":
-            return balanced_order(self._rows.targets.argmax(1), seed=self._recipe.seed, epoch=epoch)
         return epoch_order(len(self._targets), seed=self._recipe.seed, epoch=epoch)
 
     def _mixed(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -232,7 +234,9 @@ class Training:
             try:
                 found = self._gradient(inputs, targets)
                 break
-            except (torch.cuda.OutOfMemoryError, MemoryError) as error:
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
                 if self._fabric.world_size > 1:  # the others wait inside a backward pass that will not come
                     raise EngineError("memory ran out on one of several devices: take a smaller batch") from error
                 if self._micro == 1:
@@ -275,11 +279,18 @@ class Training:
         self._stopping = self._stopping.after(self._epoch, judged.loss, noise if math.isfinite(noise) else 0.0)
         if self._stopping.reference_epoch == self._epoch:
             self._reference = judged.losses
-        rate = self._optimizer.param_groups[-1]["lr"]
-        row = EpochRow(self._epoch, self._cut, train_loss, judged.loss, judged.score, rate, speed, seconds)
+        past = [row.seconds for row in self._history[1:]] + [seconds]
+        left = (self._recipe.epochs - self._epoch) * sum(past) / len(past) if self._epoch else 0.0
+        row = EpochRow(self._epoch, self._cut, train_loss, judged.loss, judged.score, self._rate, speed, seconds, left)
         self._history.append(row)
         self._watch(noise)
         self._tell(row)
+
+    @property
+    def _rate(self) -> float:
+        """Of the highest stage."""
+        stages = [group["lr"] for group in self._optimizer.param_groups if not group["name"].startswith("head/")]
+        return float(max(stages))
 
     def _is_worth_keeping(self, judged: Judged) -> bool:
         """Whether the learner beats the start, and the epoch of the lowest loss does not beat it by more than noise.
@@ -297,7 +308,8 @@ class Training:
 
     def _watch(self, noise: float) -> None:
         losses = [EpochLosses(row.epoch, row.train_loss, row.val_loss, noise) for row in self._history[1:]]
-        self._warning = diverging(losses) or self._warning
+        recovered = self._stopping.best_epoch == self._epoch
+        self._warning = diverging(losses) or (None if recovered else self._warning)
 
     @torch.no_grad()  # not inference mode: networks that keep a table of positions would train on it later
     def _judge(self) -> Judged:
@@ -357,20 +369,16 @@ class Training:
         self._notes = list(state["notes"])
         self._epoch, self._batch, self._step, self._micro = state["place"]
         self._sums = list(state["sums"])
+        for row in self._history:
+            self._tell(row)
 
 
 def _one_process(recipe: Recipe) -> lightning.fabric.Fabric:
     """On what the machine has, without a word about it."""
     for name in ("lightning.fabric", "lightning.pytorch"):  # the first one logs through either
         logging.getLogger(name).setLevel(logging.WARNING)
-    return lightning.fabric.Fabric(accelerator="auto", devices=1, precision=recipe.precision.precision)
-
-
-def _shift(learner: Learner, offsets: Floats) -> None:
-    """Add to the head's bias."""
-    bias = learner.head.bias
-    with torch.no_grad():
-        bias += torch.as_tensor(offsets, dtype=bias.dtype, device=bias.device)
+    accelerator = "cuda" if has_cuda() else "cpu"  # where the trial measured
+    return lightning.fabric.Fabric(accelerator=accelerator, devices=1, precision=recipe.precision.precision)
 
 
 def _seed(*parts: int) -> int:

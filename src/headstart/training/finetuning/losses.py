@@ -87,14 +87,17 @@ def training_loss(kind: Kind, balance: Balance, smoothing: float = 0.0) -> Cross
 class AnchorPenalty:
     """Half the squared distance of weights from their anchors, times a strength: L2-SP (Li et al. 2018).
 
-    The anchors are the weights as they are when it is made: pretrained ones for the stages, the probe's for the head,
-    so that decay pulls towards what is known instead of towards zero. Pass the weights that would decay; norms and
-    biases are left free by custom. Parameters that do not learn cost nothing.
+    The anchors are the weights as they are when it is made, where the training starts: the pretrained ones and the
+    probe's, or what an earlier training at a higher cut left. So the pull is towards what is known instead of towards
+    zero. It is part of the loss, as in the paper; but there SGD takes the step, and here AdamW scales its gradient
+    together with the loss's, so that a strength means less than it does there. Parameters that do not learn cost
+    nothing.
 
     Parameters
     ----------
     stages, head:
-        Parameters of the stages above the cut, and of the head.
+        Parameters of the stages above the cut, and of the head. Norms and biases are left out by custom. Position
+        embeddings and tokens, which weight decay spares since zero is nothing to them, may be held where they were.
     stages_strength, head_strength:
         Not negative; at 0 that part is not anchored.
 

@@ -14,7 +14,19 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class EpochRow:
-    """One line of ``history.csv``; epoch 0 is the start, before any step."""
+    """One line of ``history.csv``; epoch 0 is the start, before any step.
+
+    Attributes
+    ----------
+    train_loss, val_loss:
+        Means in nats; NaN for the training loss of the start.
+    val_score:
+        The governing metric.
+    rate:
+        Of the highest stage, at the epoch's last step.
+    seconds_left:
+        Until all epochs of this training are done, at the pace so far.
+    """
 
     epoch: int
     cut: int
@@ -24,6 +36,7 @@ class EpochRow:
     rate: float
     images_per_second: float
     seconds: float
+    seconds_left: float = 0.0
 
     def line(self) -> str:
         """The same for a person who watches."""
@@ -31,7 +44,8 @@ class EpochRow:
         if not self.epoch:
             return f"cut {self.cut}, start: {judged}"
         trained = f"train loss {self.train_loss:.4f}, {self.images_per_second:.0f} images/s, {self.seconds:.1f} s"
-        return f"cut {self.cut}, epoch {self.epoch}: {judged}; {trained}, rate {self.rate:.2g}"
+        left = f", {self.seconds_left:.0f} s left" if self.seconds_left else ""
+        return f"cut {self.cut}, epoch {self.epoch}: {judged}; {trained}, rate {self.rate:.2g}{left}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Mixed precision and memory format, chosen by timing the real network on the real device for about two seconds."""
+"""Mixed precision and memory format, chosen by timing the real network on the real device for a second or two."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from torch import nn
 from headstart.errors import OptionError
 from headstart.training.finetuning.defaults import (
     GRADIENT_COSINE,
+    PRECISION_FEWEST_ROWS,
+    PRECISION_LATENESS,
     PRECISION_ROUNDS,
     PRECISION_SECONDS,
     PRECISION_TIE,
@@ -24,10 +26,6 @@ from headstart.training.finetuning.random_state import kept_random_state
 
 Precision = Literal["32-true", "bf16-mixed"]
 LossOf = Callable[[nn.Module, Any], torch.Tensor]
-# A step is timed on no fewer rows than this: below, overheads hide what the arithmetic costs.
-_FEWEST_ROWS = 8
-# A network, or a machine, too slow for the time given may take so many times as long.
-_LATENESS = 1.5
 
 
 @dataclass(frozen=True)
@@ -84,24 +82,26 @@ def choose_precision(
     """Time forward and backward passes in float32 and bf16, channels first and last, in turns; take the fastest.
 
     A setting within 5 % of the fastest that is simpler (float32 before bf16, channels first before last) is preferred.
-    Channels-last is left out for a network without convolution filters, bf16 where the device has none, or where on
-    this batch the loss is not finite or the gradient's cosine to the float32 one is below 0.95. Deep copies are
-    measured: weights, gradients, buffers and random state of the original stay as they are. A slow network is timed on
-    fewer rows of the batch, 8 at least, and what needs twice the time of another for 8 rows is not timed; after half as
-    long again no further pass is begun, and settings that were not reached are not chosen.
+    Channels-last is left out for a network without convolution filters. It is the only format where images go in: their
+    bytes lie so, and maps take that over from their input. bf16 is left out where the device has
+    none, or where on this batch the loss is not finite or the gradient's cosine to the float32 one is below 0.95. Deep
+    copies are measured: weights, gradients, buffers and random state of the original stay as they are. A slow network
+    is timed on fewer rows of the batch, 8 at least, and what needs twice the time of another for 8 rows is not timed;
+    after half as long again no further pass is begun, and settings that were not reached are not chosen.
 
     Parameters
     ----------
     module:
         What is trained: the stages above the cut and the head.
     example_batch:
-        A tensor, or tuples, lists and dictionaries of tensors, with n rows each (their first axis), as in training.
+        A tensor, or tuples, lists and dictionaries of tensors, with n rows each (their first axis), as in training:
+        maps are floating (n, C, H, W), images uint8 (n, H, W, C).
     loss_of:
         The mean loss of a network on a batch. Called inside autocast where the setting says so.
     device:
         Where the training will run.
     seconds:
-        About how long to measure, positive.
+        About how long to time passes, positive; copies, first passes and the gradients' comparison come on top.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def choose_precision(
         raise OptionError(f"the measurement of speed needs a positive time, not {seconds} seconds")
     if not any(parameter.requires_grad for parameter in module.parameters()):
         raise OptionError("the speed of training can't be measured: no parameter of the network learns")
-    deadline = time.perf_counter() + _LATENESS * seconds
+    deadline = time.perf_counter() + PRECISION_LATENESS * seconds
     with kept_random_state(), torch.enable_grad():
         bench = _set_up(module, example_batch, loss_of, torch.device(device), seconds)
         fault = _bf16_fault(bench)
@@ -183,17 +183,28 @@ class _Bench:
 
 
 def _set_up(module: nn.Module, batch: Any, loss_of: LossOf, device: torch.device, seconds: float) -> _Bench:
-    modules = {False: copy.deepcopy(module).to(device)}
-    if any(parameter.ndim == 4 for parameter in module.parameters()):
-        modules[True] = copy.deepcopy(modules[False]).to(memory_format=torch.channels_last)
+    modules = {}
+    for last in _formats(module, batch):
+        modules[last] = copy.deepcopy(module).to(device)
+        if last:
+            modules[last].to(memory_format=torch.channels_last)
     rows = _count(batch)
-    few = min(rows, _FEWEST_ROWS)
+    few = min(rows, PRECISION_FEWEST_ROWS)
     trial = _Bench(modules, _first(batch, few, device), few, loss_of, device)
-    trial.step(_SETTINGS[0])  # the first pass pays for much that later ones don't
+    simplest = _Setting("32-true", min(modules))
+    trial.step(simplest)  # the first pass pays for much that later ones don't
     turns = len(_SETTINGS) * (PRECISION_ROUNDS + 1)
-    affordable = int(few * seconds / turns / trial.step(_SETTINGS[0]))
+    affordable = int(few * seconds / turns / trial.step(simplest))
     timed = max(few, min(rows, affordable))
     return _Bench(modules, _first(batch, timed, device), timed, loss_of, device)
+
+
+def _formats(module: nn.Module, batch: Any) -> tuple[bool, ...]:
+    """Which memory formats there are to choose from; True: channels last."""
+    if not any(parameter.ndim == 4 for parameter in module.parameters()):
+        return (False,)
+    images = any(tensor.ndim == 4 and not tensor.is_floating_point() for tensor in _tensors(batch))
+    return (True,) if images else (False, True)
 
 
 def _bf16_fault(bench: _Bench) -> str | None:
@@ -202,8 +213,8 @@ def _bf16_fault(bench: _Bench) -> str | None:
     if not torch.amp.is_autocast_available(kind) or (kind == "cuda" and not torch.cuda.is_bf16_supported()):
         return f"{kind} has no bf16"
     # Without dropout, so that both gradients are of one function.
-    still = copy.deepcopy(bench.modules[False]).eval()
-    batch = _first(bench.batch, min(bench.rows, _FEWEST_ROWS), bench.device)
+    still = copy.deepcopy(next(iter(bench.modules.values()))).eval()
+    batch = _first(bench.batch, min(bench.rows, PRECISION_FEWEST_ROWS), bench.device)
     seed = torch.initial_seed()
     gradients = []
     for precision in ("32-true", "bf16-mixed"):
@@ -233,7 +244,7 @@ def _time(bench: _Bench, settings: Sequence[_Setting], seconds: float, deadline:
         for setting in racing:
             if found and time.perf_counter() > deadline:
                 break
-            if setting.name not in found and bench.rows > _FEWEST_ROWS:
+            if setting.name not in found and bench.rows > PRECISION_FEWEST_ROWS:
                 bench.step(setting)  # its first pass of this size pays for what later ones don't
             times = [bench.step(setting)]
             while sum(times) + min(times) < share:
@@ -247,7 +258,7 @@ def _time(bench: _Bench, settings: Sequence[_Setting], seconds: float, deadline:
 
 def _hopeful(bench: _Bench, settings: Sequence[_Setting], deadline: float) -> list[_Setting]:
     """Without those that need twice the time of another for a few rows, as bf16 does on a CPU that emulates it."""
-    few = bench.first(_FEWEST_ROWS)
+    few = bench.first(PRECISION_FEWEST_ROWS)
     times: dict[_Setting, float] = {}
     for setting in settings:
         if times and time.perf_counter() > deadline:

@@ -26,11 +26,11 @@ class Preset:
         Mirrored left to right, upside down, turned by 90°. Not tossed for: the view's number says which of them are
         applied (:func:`headstart.training.finetuning.augmentation.flips_of`).
     rotation:
-        Up to so many degrees either way, in half of the views.
+        Up to so many degrees either way, in a share of the views that the augmenter knows, usually half.
     brightness, contrast, saturation:
         By a factor within 1 ± this, in every view.
     hue:
-        By up to this share of the colour circle either way, in half of the views.
+        By up to this share of the colour circle either way, in as many views as are rotated.
     grey:
         The share of views that lose their colour.
     erasing:
@@ -61,7 +61,7 @@ class Preset:
         return dataclasses.replace(self, **off)
 
     def only(self, name: str) -> Preset:
-        """With a single transform as strong as it is here; one that is applied to a share of the views to all."""
+        """With a single transform as strong as it is here; one whose strength is a share of the views goes to all."""
         strength: Any = 1.0 if name in ("grey", "erasing") else getattr(self, name)
         return dataclasses.replace(Preset(), **{name: strength})
 

@@ -15,6 +15,7 @@ from torch import nn
 from headstart.errors import OptionError
 from headstart.training.finetuning.defaults import (
     RANGE_DIVERGED,
+    RANGE_FEWEST_POINTS,
     RANGE_HIGHEST,
     RANGE_KERNEL_DECADES,
     RANGE_LEAST_FALL,
@@ -23,12 +24,10 @@ from headstart.training.finetuning.defaults import (
     RANGE_SAFETY,
     RANGE_STEPS,
 )
-from headstart.training.finetuning.random_state import Generator, kept_random_state
+from headstart.training.finetuning.random_state import kept_random_state
 
 LossOf = Callable[[nn.Module, Any], torch.Tensor]
 GroupsOf = Callable[[nn.Module], list[dict[str, Any]]]
-# The smoothed losses before and after a point tell a slope only where there are at least so many.
-_FEWEST_POINTS = 5
 
 
 @dataclass(frozen=True)
@@ -65,13 +64,12 @@ def range_test(
     lowest: float = RANGE_LOWEST,
     highest: float = RANGE_HIGHEST,
     steps: int = RANGE_STEPS,
-    generators: Sequence[Generator] = (),
 ) -> RangeTest:
     """Train a deep copy with AdamW at a rate that grows by a constant factor a step (Smith 2017).
 
     The test ends when the running mean of the loss exceeds four times its best, or the loss is not finite. Neither the
-    model nor any random state is touched: the copy is dropped, and the global sources and ``generators`` go on
-    as if nothing had been drawn.
+    model nor any global random state is touched: the copy is dropped, and the sources go on as if nothing had been
+    drawn.
 
     Parameters
     ----------
@@ -88,8 +86,6 @@ def range_test(
         The range of rates, positive and ascending.
     steps:
         How many rates, at least 2.
-    generators:
-        Those that ``loss_of`` and ``batches`` draw from.
 
     Raises
     ------
@@ -101,7 +97,7 @@ def range_test(
             f"a range test goes up from a positive rate in 2 steps or more, not {lowest}..{highest}, {steps}"
         )
     rates = np.geomspace(lowest, highest, steps).tolist()
-    with kept_random_state(generators), torch.enable_grad():
+    with kept_random_state(), torch.enable_grad():
         trial = copy.deepcopy(model)
         losses = _climb(trial, loss_of, _endless(batches), groups(trial), rates)
     return read_rates(rates[: len(losses)], losses)
@@ -123,7 +119,7 @@ def read_rates(rates: Sequence[float], losses: Sequence[float]) -> RangeTest:
     logs, heights = np.log10(rates[:finite]), np.asarray(losses[:finite], np.float64)
     smoothed = _smooth(logs, heights)
     seen = (tuple(rates), tuple(float(loss) for loss in losses), tuple(smoothed.tolist()))
-    if finite < _FEWEST_POINTS:
+    if finite < RANGE_FEWEST_POINTS:
         return RangeTest(
             *seen, None, f"the loss was finite at {finite} rates only, which is too few to read a rate from"
         )

@@ -13,6 +13,7 @@ from headstart.training.finetuning.defaults import (
     EPOCHS,
     HEAD_ANCHOR_STRENGTH,
     PATIENCE,
+    PATIENCE_SHARE,
     STAGE_DECAY,
     STAGE_RATE,
     WARMUP_SHARE,
@@ -36,8 +37,8 @@ class Recipe:
     head_factor:
         The head's rate over the highest stage's.
     weight_decay, stages_anchor, head_anchor:
-        Decay of weights towards zero, and strengths of the penalties that pull the stages towards the pretrained
-        weights and the head towards its start. An anchored head has no decay.
+        Decay of weights towards zero, and strengths of the penalties that pull the stages towards where the
+        training starts and the head towards its start. An anchored head has no decay.
     warmup, ema:
         Shares of the steps; ``ema`` 0 trains without an average of weights.
     smoothing, mixup, cutmix:
@@ -45,7 +46,8 @@ class Recipe:
     policy:
         Which views the epochs see.
     patience:
-        Epochs without a gain beyond noise before training stops.
+        Epochs without a gain beyond noise before training stops; by default :data:`PATIENCE`, and in trainings of more
+        epochs :data:`PATIENCE_SHARE` of them.
 
     Raises
     ------
@@ -67,7 +69,7 @@ class Recipe:
     mixup: float = 0.0
     cutmix: float = 0.0
     policy: Policy = field(default_factory=lambda: Policy("rolling", 4))
-    patience: int = PATIENCE
+    patience: int | None = None
     balance: Balance | None = None
     precision: PrecisionChoice = field(default_factory=lambda: PrecisionChoice("32-true", False))
     seed: int = 0
@@ -79,7 +81,7 @@ class Recipe:
             raise OptionError(f"a batch of {self.batch_size} images holds nothing: give 1 or more")
         if not 0 < self.rate < 1 or not math.isfinite(self.rate):
             raise OptionError(f"a learning rate of {self.rate:g} can't train: give a number above 0 and below 1")
-        if self.patience < 1:
+        if self.patience is not None and self.patience < 1:
             raise OptionError(f"a patience of {self.patience} epochs ends every training: give 1 or more")
         if self.seed < 0:
             raise OptionError(f"seed {self.seed} is negative: give 0 or more")
@@ -95,6 +97,11 @@ class Recipe:
             raise OptionError(f"stage_decay {self.stage_decay} is no factor above 0 and at most 1")
         if not 0 < self.head_factor < math.inf:
             raise OptionError(f"head_factor {self.head_factor} is not a number above 0")
+
+    @property
+    def waits(self) -> int:
+        """The patience in epochs."""
+        return self.patience or max(PATIENCE, math.ceil(PATIENCE_SHARE * self.epochs))
 
     def balance_for(self, counts: tuple[int, ...], kind: Literal["softmax", "sigmoid"], rows: int) -> Balance:
         """The balance, or that of no balancing."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,40 +27,6 @@ def epoch_order(rows: int, *, seed: int, epoch: int) -> Ints:
     the epoch is negative.
     """
     return _generator(rows, seed, epoch).permutation(rows)
-
-
-def balanced_order(labels: npt.NDArray[np.generic], *, seed: int, epoch: int) -> Ints:
-    """As many rows as there are, in random order, drawn so that every class present comes equally often.
-
-    Each class is walked in random order, again from a new order when it ends, so that no row of a rare class is seen
-    twice more often than another. Where the rows can't be divided equally, chance decides which classes get one more.
-
-    Parameters
-    ----------
-    labels:
-        Class numbers (n,).
-    seed, epoch:
-        What the order is drawn from, and nothing else.
-
-    Returns
-    -------
-    int64 (n,) row numbers, with repetitions.
-
-    Raises
-    ------
-    OptionError
-        If there is no row, labels are not one a row, or the seed or the epoch is negative.
-    """
-    if labels.ndim != 1:
-        raise OptionError(f"balanced sampling needs one class a row, not labels of shape {labels.shape}")
-    generator = _generator(len(labels), seed, epoch)
-    present = generator.permutation(np.unique(labels))
-    wanted = np.full(len(present), len(labels) // len(present))
-    wanted[: len(labels) % len(present)] += 1
-    drawn = [
-        _walk(np.flatnonzero(labels == label), count, generator) for label, count in zip(present, wanted, strict=True)
-    ]
-    return generator.permutation(np.concatenate(drawn)).astype(np.int64)
 
 
 def shard(order: Ints, *, rank: int, world: int) -> Ints:
@@ -125,9 +90,3 @@ def _generator(rows: int, seed: int, epoch: int) -> np.random.Generator:
             f"no order of {rows} rows for seed {seed}, epoch {epoch}: there must be a row, none be negative"
         )
     return np.random.default_rng([seed, epoch])
-
-
-def _walk(places: npt.NDArray[Any], count: int, generator: np.random.Generator) -> npt.NDArray[Any]:
-    """``count`` of the places: random orders of all of them, one after the other."""
-    rounds = -(-count // len(places))
-    return np.concatenate([generator.permutation(places) for _ in range(rounds)] or [places[:0]])[:count]

@@ -1,4 +1,4 @@
-"""Learning rates over the steps, and over the stages, as pure functions."""
+"""The learning rate over the steps, as a pure function."""
 
 from __future__ import annotations
 
@@ -48,30 +48,3 @@ def rate_factor(step: int, steps: int, warmup: float = WARMUP_SHARE, *, floor: f
     falling = steps - 1 - rising
     progress = (step - rising) / falling if falling else 0.0
     return floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
-
-
-def stage_rates(rate: float, stages: int, decay: float) -> tuple[float, ...]:
-    """The base rate of each trained stage, from the input side up: the last gets ``rate``.
-
-    Each stage learns at ``decay`` times the rate of the stage above it (discriminative fine-tuning, Howard and Ruder
-    2018), since what lies nearer to the input is more general.
-
-    Parameters
-    ----------
-    rate:
-        Positive.
-    stages:
-        How many are trained, 0 or more.
-    decay:
-        In (0, 1].
-
-    Raises
-    ------
-    OptionError
-        If an argument lies outside its range.
-    """
-    if not 0 < rate < math.inf:
-        raise OptionError(f"a learning rate must be positive and finite, not {rate}; 1e-4 to 1e-3 is usual")
-    if stages < 0 or not 0 < decay <= 1:
-        raise OptionError(f"{stages} stages with a factor of {decay} a stage: the factor lies above 0 and at most at 1")
-    return tuple(rate * decay ** (stages - 1 - stage) for stage in range(stages))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
@@ -16,14 +17,16 @@ from headstart.features.compiling import compile_trunk
 from headstart.features.engine import CompiledTrunk, cpu_count
 from headstart.features.extract import extract
 from headstart.features.store import Store
+from headstart.features.torch_engine import has_cuda
 from headstart.imaging import load_view
 from headstart.training.examples import Ints
 from headstart.training.finetuning.augmentation import Augmenter
 from headstart.training.finetuning.checkpoint import Checkpoints
+from headstart.training.finetuning.defaults import DECODED_AHEAD, FRUITLESS_CUTS, JUDGED_AT_ONCE
 from headstart.training.finetuning.held_out import HeldOut
 from headstart.training.finetuning.imbalance import choose_balance
 from headstart.training.finetuning.learner import Learner, load_tensors, start_from_scratch
-from headstart.training.finetuning.loop import Rows, Training
+from headstart.training.finetuning.loop import Interrupted, Rows, Training
 from headstart.training.finetuning.outcome import EpochRow, Trained
 from headstart.training.finetuning.precision import PrecisionChoice
 from headstart.training.finetuning.range_test import RangeTest
@@ -31,15 +34,13 @@ from headstart.training.finetuning.recipe import Recipe
 from headstart.training.finetuning.start import some
 from headstart.training.finetuning.team import ALONE, Team
 from headstart.training.finetuning.trial import Trial
+from headstart.training.finetuning.view_policy import Policy
 from headstart.training.finetuning.views import CachedViews, OnlineViews, TrainingImages, Views
 from headstart.training.finetuning.watch import improvement
 from headstart.training.finetuning.wish import Ground, Tuned, Wish
 from headstart.training.linear import LinearModel
 
 T = TypeVar("T")
-# Progressive unfreezing gives up after so many cuts in a row without a gain beyond noise.
-_FRUITLESS = 2
-_JUDGED_AT_ONCE = 64
 
 
 class Session:
@@ -52,10 +53,14 @@ class Session:
         train, _ = ground.fold
         counts = [int(count) for count in ground.examples.encoded[train].sum(0)]
         self._balance = choose_balance(counts, ground.metric, ground.examples.task.kind, rows=len(train))
+        if self._balance.method != "none":
+            ground.say(f"classes are balanced by {self._balance.method.replace('_', ' ')}: {self._balance.reason}")
 
     def train(self, cut: int, head: LinearModel, tensors: dict[str, npt.NDArray[np.float32]]) -> Tuned:
         """One training at a cut, from ``head`` and, in the stages that learnt before, ``tensors``."""
         ground, wish = self._ground, self._wish
+        if self._team.size == 1 and ground.stop():
+            raise Interrupted("asked to stop before a training was begun")
         suffix = ground.backbone.trainable(cut)
         if wish.strategy == "scratch":
             start_from_scratch(suffix, wish.recipe.seed)
@@ -67,12 +72,14 @@ class Session:
         with self._views(images, compiled) as views:
             targets = ground.examples.encoded[train]
             recipe = dataclasses.replace(wish.head_recipe(), balance=self._balance)
+            if compiled is None:  # every view is decoded anew, so that a fresh one costs no more
+                recipe = dataclasses.replace(recipe, policy=Policy("online"))
             recipe = self._settled(cut, Trial(learner, views, targets, recipe))
             judge = HeldOut(
                 partial(self._clean, held, compiled),
                 ground.examples.targets[held],
                 ground.examples.groups[held],
-                partial(ground.score, ground.examples.targets[held]),
+                self._score,
             )
             training = Training(
                 learner,
@@ -102,12 +109,18 @@ class Session:
             else:
                 fruitless += 1
                 best = found if found.losses.mean() < best.losses.mean() else best
-            if fruitless == _FRUITLESS:
-                notes.append(f"unfreezing ended at cut {cut}: {_FRUITLESS} cuts in a row gained no more than noise")
+            if fruitless == FRUITLESS_CUTS:
+                notes.append(f"unfreezing ended at cut {cut}: {FRUITLESS_CUTS} cuts in a row gained no more than noise")
                 break
             head, tensors = best.weights.head, best.weights.tensors
         assert best is not None
         return dataclasses.replace(best, history=tuple(history), notes=tuple(notes))
+
+    def _score(self, probabilities: npt.NDArray[np.float64]) -> float:
+        """The governing metric of the held-out rows, by the decisions that the saved model will take."""
+        limits = self._balance.thresholds
+        targets = self._ground.examples.targets[self._ground.fold[1]]
+        return self._ground.score(targets, probabilities, None if limits is None else np.array(limits))
 
     @property
     def _groups(self) -> npt.NDArray[np.int64]:
@@ -119,7 +132,8 @@ class Session:
 
     def _views(self, images: TrainingImages, compiled: CompiledTrunk | None) -> Views:
         if compiled is None:
-            return OnlineViews(images, self._augmenter, threads=max(1, cpu_count() // self._team.size))
+            threads, ahead = max(1, cpu_count() // self._team.size), DECODED_AHEAD if has_cuda() else 0
+            return OnlineViews(images, self._augmenter, threads=threads, ahead=ahead)
         policy = self._wish.recipe.policy
         kept = 1 if policy.kind == "online" else policy.views
         return CachedViews(images, compiled, self._augmenter, kept=kept, progress=self._ground.progress)
@@ -129,16 +143,21 @@ class Session:
         images = some(self._ground.images, rows)
         if compiled is None:
             preprocessing = self._ground.backbone.preprocessing
-            for start in range(0, len(rows), _JUDGED_AT_ONCE):
-                places = range(start, min(start + _JUDGED_AT_ONCE, len(rows)))
-                yield np.stack([load_view(images.read(i), preprocessing, images.names[i]) for i in places])
+
+            def decoded(place: int) -> npt.NDArray[np.uint8]:
+                return load_view(images.read(place), preprocessing, images.names[place])
+
+            with ThreadPoolExecutor(max(1, cpu_count() // self._team.size)) as pool:
+                for start in range(0, len(rows), JUDGED_AT_ONCE):
+                    places = range(start, min(start + JUDGED_AT_ONCE, len(rows)))
+                    yield np.stack(list(pool.map(decoded, places)))
             return
         with Store.default(self._ground.say) as store:
             with self._team.first():
-                table = extract(images.read, images.names, images.hashes, compiled, store, self._ground.progress).table
-            shape = compiled.trunk.outputs[-1].shape
-            for start in range(0, len(rows), _JUDGED_AT_ONCE):
-                part = slice(start, min(start + _JUDGED_AT_ONCE, len(rows)))
+                found = extract(images.read, images.names, images.hashes, compiled, store, self._ground.progress)
+            table, shape = found.whole(), compiled.trunk.outputs[-1].shape
+            for start in range(0, len(rows), JUDGED_AT_ONCE):
+                part = slice(start, min(start + JUDGED_AT_ONCE, len(rows)))
                 yield table.rows(part, None, np.float32).reshape(-1, *shape)
 
     def _settled(self, cut: int, trial: Trial) -> Recipe:
@@ -153,7 +172,10 @@ class Session:
         trial = dataclasses.replace(trial, recipe=recipe)
         found = agreed(partial(self._kept, RangeTest, f"rate-{cut}.json", trial.rate))
         self._ground.say(f"cut {cut}: {found.reason}")
-        return recipe if found.suggestion is None else dataclasses.replace(recipe, rate=found.suggestion)
+        if found.suggestion is None:
+            return recipe
+        # The test speaks of the highest rate there is, which may be the head's.
+        return dataclasses.replace(recipe, rate=found.suggestion / max(1.0, recipe.head_factor))
 
     def _kept(self, kind: type[T], name: str, measure: Callable[[], T]) -> T:
         """What this run measured before; or what is measured now, and kept."""
@@ -176,6 +198,7 @@ class Session:
         identity = {
             "backbone": ground.backbone.name,
             "weights": ground.backbone.weights_sha256,
+            "preprocessing": repr(ground.backbone.preprocessing),
             "engine": repr(compiled.identity) if compiled else "none",
             "training rows": self._digest(train),
             "validation rows": self._digest(held),
@@ -210,4 +233,5 @@ class Session:
             trained.notes,
             self._wish.augment,
             trained.overfitted,
+            self._balance.thresholds,
         )

@@ -15,6 +15,7 @@ from headstart.features.extract import View, extract
 from headstart.features.store import Store
 from headstart.training.examples import Ints
 from headstart.training.finetuning.augmentation import Augmenter
+from headstart.training.finetuning.defaults import CHECK_FEWEST_ROWS, START_FOLDS
 from headstart.training.finetuning.learner import random_head
 from headstart.training.finetuning.transform_check import check_transforms, held_out_models
 from headstart.training.finetuning.views import TrainingImages
@@ -35,7 +36,7 @@ def starting_head(ground: Ground, wish: Wish) -> LinearModel:
         return random_head(width, examples.classes, examples.task.kind, wish.recipe.seed)
     part, kind = examples.subset(train, ()), examples.task.kind
     features, encoded = part.features(TOP), part.encoded
-    pairs = folds(part.targets, part.groups, 5, wish.recipe.seed)
+    pairs = folds(part.targets, part.groups, START_FOLDS, wish.recipe.seed)
     penalty = choose(features, encoded, list(pairs), kind=kind).penalty
     return fit(features, encoded, penalty, kind=kind)
 
@@ -46,9 +47,9 @@ def harmful_transforms(ground: Ground, wish: Wish) -> tuple[frozenset[str], list
     augmenter = Augmenter(wish.augment, preprocessing, seed=seed)
     examples = ground.examples
     train, _ = ground.fold
-    if wish.strategy == "scratch" or not augmenter.transforms or len(train) < 20:
+    if wish.strategy == "scratch" or not augmenter.transforms or len(train) < CHECK_FEWEST_ROWS:
         return frozenset(), []
-    pairs = folds(examples.targets[train], examples.groups[train], 5, seed)
+    pairs = folds(examples.targets[train], examples.groups[train], START_FOLDS, seed)
     part = examples.subset(train, pairs)
     features = part.features(TOP)
     penalty = choose(features, part.encoded, list(pairs), kind=examples.task.kind).penalty
@@ -76,4 +77,4 @@ def _embed(ground: Ground, train: Ints, compiled: CompiledTrunk, view: View, row
     images = some(ground.images, train[rows])
     with Store.default(ground.say) as store:
         found = extract(images.read, images.names, images.hashes, compiled, store, ground.progress, view=view)
-        return found.table.rows(slice(None), None, np.float32)
+        return found.whole().rows(slice(None), None, np.float32)

@@ -19,11 +19,12 @@ class Board:
     Parameters
     ----------
     folder:
-        Where the event files go; it is made. A training that goes on after an interruption adds to it.
+        Where the event files go; it is made. A training that goes on after an interruption tells its
+        history anew, which takes the place of what was written before.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._writer = SummaryWriter(str(folder))
+        self._writer = SummaryWriter(str(folder), purge_step=0)
         self._lines = 0
 
     def write(self, row: EpochRow) -> None:

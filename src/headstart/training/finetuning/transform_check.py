@@ -14,19 +14,13 @@ from headstart.evaluation.comparison import paired_difference
 from headstart.features.extract import CLEAN, View
 from headstart.training.examples import Examples
 from headstart.training.finetuning.augmentation import Augmenter
+from headstart.training.finetuning.defaults import CHECK_LEAST_DROP, CHECK_MOST_ROWS
 from headstart.training.linear import LinearModel, fit_path
 from headstart.training.probe import FOLD_TOLERANCE
 
 Ints = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.float32]
 Embed = Callable[[View, Ints], Rows]
-
-MOST_ROWS = 400
-"""Rows that are looked at: enough to see a drop of about 3 points, at some seconds a transform."""
-
-LEAST_DROP = 0.02
-"""A drop of accuracy up to this is no reason, however certain: every change costs a probe that never saw it a little,
-and training on changed views is there to win that back."""
 
 # Only what can change the meaning. Crops, lighting and erasing make a view harder, which is what they are for, and
 # without colour or not is for `grey` and `hue` to show.
@@ -55,7 +49,7 @@ class TransformFinding:
     interval:
         Of the drop, clean minus changed, at 95 %; ``None`` where both err on the same rows.
     left_out:
-        Whether the drop is clear: more than ``LEAST_DROP``, with an interval above 0.
+        Whether the drop is clear: more than :data:`CHECK_LEAST_DROP`, with an interval above 0.
     sentence:
         The same in words.
     """
@@ -69,10 +63,8 @@ class TransformFinding:
     sentence: str
 
 
-def held_out_models(
-    examples: Examples, features: Rows, penalty: float, *, row_weights: npt.NDArray[np.float64] | None = None
-) -> list[HeldOut]:
-    """Fit the probe again on as many folds as it takes to have ``MOST_ROWS`` rows that no model has seen.
+def held_out_models(examples: Examples, features: Rows, penalty: float) -> list[HeldOut]:
+    """Fit the probe again on as many folds as it takes to have :data:`CHECK_MOST_ROWS` rows that no model has seen.
 
     Parameters
     ----------
@@ -82,16 +74,14 @@ def held_out_models(
         The probe's.
     """
     found: list[HeldOut] = []
-    wanted, encoded = MOST_ROWS, examples.encoded
+    wanted, encoded = CHECK_MOST_ROWS, examples.encoded
     for seen, held in examples.folds:
-        weights = None if row_weights is None else row_weights[seen]
         with threadpool_limits(1, user_api="blas"):  # as in the probe's folds: many threads wait for one another
             (model,) = fit_path(
                 features[seen],
                 encoded[seen],
                 [penalty],
                 kind=examples.task.kind,
-                row_weights=weights,
                 tolerance=FOLD_TOLERANCE,
                 precision="float32",
             )
@@ -130,7 +120,7 @@ def check_transforms(
     clean = _correct(examples, models, embed(CLEAN, rows))
     findings = []
     for name in names:
-        alone = Augmenter(augmenter.preset.only(name), augmenter.preprocessing, seed=0)
+        alone = Augmenter(augmenter.preset.only(name), augmenter.preprocessing, seed=0, share=1.0)
         changed = _correct(examples, models, embed(alone.numbered(_FLIPPED), rows))
         findings.append(_judge(name, clean, changed, groups))
     return findings
@@ -154,7 +144,7 @@ def _judge(name: str, clean: npt.NDArray[np.bool_], changed: npt.NDArray[np.bool
     interval = difference.ci95
     # Without an interval all rows differ alike: on none of them, or on every one.
     certain = interval[0] > 0 if interval else difference.mean > 0
-    left_out = difference.mean > LEAST_DROP and certain
+    left_out = difference.mean > CHECK_LEAST_DROP and certain
     title = name.replace("_", " ")
     scores = f"{clean.mean():.1%} to {changed.mean():.1%} of {len(clean)} held-out images"
     if left_out:

@@ -11,6 +11,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from headstart.features.torch_engine import has_cuda
+from headstart.training.finetuning.defaults import RANGE_STEPS
+from headstart.training.finetuning.imbalance import Balance
 from headstart.training.finetuning.learner import Learner, groups_of
 from headstart.training.finetuning.losses import training_loss
 from headstart.training.finetuning.precision import PrecisionChoice, choose_precision, lay_out
@@ -40,26 +43,40 @@ class Trial:
     def precision(self) -> PrecisionChoice:
         """The fastest precision and memory format; see :func:`choose_precision`."""
         batch = self._batches(np.arange(min(self.recipe.batch_size, len(self.targets))))[0]
-        return choose_precision(self._copy(), batch, self._loss, device=self._device)
+        try:
+            return choose_precision(self._copy(), batch, self._loss, device=self._device)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return PrecisionChoice("32-true", False, reason="float32: memory ran out where others were to be timed")
 
     def rate(self) -> RangeTest:
         """The learning-rate range test in the recipe's precision; see :func:`range_test`."""
         order = epoch_order(len(self.targets), seed=self.recipe.seed, epoch=0)
+        try:
+            return self._climb(order)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return RangeTest((), (), (), None, "memory ran out in the range test: the usual rate is taken")
+
+    def _climb(self, order: npt.NDArray[np.int64]) -> RangeTest:
         return range_test(
             self._copy(),
             self._loss_in_precision,
-            self._batches(order),
+            self._batches(order[: RANGE_STEPS * self.recipe.batch_size]),
             lambda learner: groups_of(learner, self.recipe),
         )
 
     def _copy(self) -> Learner:
-        """The learner as it will be trained: where, in which layout, and in training mode."""
+        """The learner as its training will begin: where, in which layout, in training mode and without the priors."""
         copied = copy.deepcopy(self.learner).to(self._device).train()
+        copied.shift(-np.array(self._balance.prior_offsets))
         return copied.to(memory_format=torch.channels_last) if self.recipe.precision.channels_last else copied
 
     @property
     def _device(self) -> str:
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return "cuda" if has_cuda() else "cpu"
 
     def _batches(self, order: npt.NDArray[np.int64]) -> list[Pair]:
         """The first view of some rows, in the recipe's batches."""
@@ -69,12 +86,13 @@ class Trial:
         return [(torch.from_numpy(self.views.batch(rows, 0)), targets[rows]) for rows in batches(order, size)]
 
     def _loss(self, model: nn.Module, pair: Pair) -> Tensor:
-        loss = training_loss(
-            self.learner.kind,
-            self.recipe.balance_for(tuple(self.targets.sum(0).astype(int)), self.learner.kind, len(self.targets)),
-            self.recipe.smoothing,
-        )
+        loss = training_loss(self.learner.kind, self._balance, self.recipe.smoothing)
         return loss(model(pair[0]), pair[1])
+
+    @property
+    def _balance(self) -> Balance:
+        counts = tuple(int(count) for count in self.targets.sum(0))
+        return self.recipe.balance_for(counts, self.learner.kind, len(self.targets))
 
     def _loss_in_precision(self, model: nn.Module, pair: Any) -> Tensor:
         """As the loop computes it."""
@@ -82,3 +100,8 @@ class Trial:
         inputs, targets = lay_out(pair[0].to(self._device), channels_last=precision.channels_last), pair[1]
         with torch.autocast(self._device, torch.bfloat16, enabled=precision.precision == "bf16-mixed"):
             return self._loss(model, (inputs, targets.to(self._device)))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out; on the CPU torch says so in words only."""
+    return isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)

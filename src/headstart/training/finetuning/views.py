@@ -13,7 +13,6 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from headstart.errors import ImageError
 from headstart.features.engine import CompiledTrunk, cpu_count
 from headstart.features.extract import Read, View, extract
 from headstart.features.store import Store
@@ -167,10 +166,7 @@ class CachedViews:
         names, hashes = self._images.names, self._images.hashes
         view = self._augmenter.numbered(number)
         with self._open_store() as store:
-            found = extract(self._read, names, hashes, self._compiled, store, progress, view=view)
-        if found.failures:
-            raise ImageError(f"{next(iter(found.failures.values()))} (it could be decoded before this training)")
-        return found.table
+            return extract(self._read, names, hashes, self._compiled, store, progress, view=view).whole()
 
     def _read(self, position: int) -> bytes:
         if self._stop.is_set():

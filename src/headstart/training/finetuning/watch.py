@@ -83,8 +83,6 @@ class EarlyStopping:
     ----------
     patience:
         Epochs to go on without a clear improvement, at least 1.
-    min_improvement:
-        What an improvement must exceed besides noise, not negative.
     best, best_epoch:
         The lowest value so far and its epoch; ``None`` before the first.
     reference, reference_epoch:
@@ -95,11 +93,10 @@ class EarlyStopping:
     Raises
     ------
     OptionError
-        If patience or the least improvement lies outside its range.
+        If patience is below 1.
     """
 
     patience: int = PATIENCE
-    min_improvement: float = 0.0
     best: float | None = None
     best_epoch: int | None = None
     reference: float | None = None
@@ -107,9 +104,8 @@ class EarlyStopping:
     waited: int = 0
 
     def __post_init__(self) -> None:
-        if self.patience < 1 or not 0 <= self.min_improvement < math.inf:
-            wanted = f"{self.patience} epochs and a least improvement of {self.min_improvement}"
-            raise OptionError(f"early stopping needs a patience of 1 or more epochs and no negative gain, not {wanted}")
+        if self.patience < 1:
+            raise OptionError(f"a patience of {self.patience} epochs ends every training: give 1 or more")
 
     def after(self, epoch: int, value: float, noise: float = 0.0) -> EarlyStopping:
         """The state after one more epoch.
@@ -128,7 +124,7 @@ class EarlyStopping:
             return replace(self, waited=self.waited + 1)
         lower = self.best is None or value < self.best
         state = replace(self, best=value, best_epoch=epoch) if lower else self
-        if self.reference is None or self.reference - value > max(self.min_improvement, noise):
+        if self.reference is None or self.reference - value > noise:
             return replace(state, reference=value, reference_epoch=epoch, waited=0)
         return replace(state, waited=self.waited + 1)
 

@@ -24,6 +24,7 @@ from headstart.training.finetuning.precision import PrecisionChoice
 from headstart.training.finetuning.recipe import Recipe
 from headstart.training.finetuning.views import TrainingImages
 
+Floats = npt.NDArray[np.float64]
 Strategy = Literal["partial", "progressive", "full", "scratch"]
 
 
@@ -40,15 +41,15 @@ class Ground:
     examples:
         The development rows with the features of the frozen backbone. Their first fold says which rows train, and
         which are held out to judge.
-    score:
-        The governing metric of (targets, calibrated probabilities), and its name.
+    metric, score:
+        The governing metric's name, and the metric of (targets, calibrated probabilities, thresholds or ``None``).
     """
 
     backbone: Backbone
     images: TrainingImages
     examples: Examples
     metric: str
-    score: Callable[[npt.NDArray[np.generic], npt.NDArray[np.float64]], float]
+    score: Callable[[npt.NDArray[np.generic], Floats, Floats | None], float]
     engine: EngineName
     progress: Progress
     say: Say
@@ -106,6 +107,9 @@ class Tuned:
         The augmentation, and the transforms of it that were left out.
     overfitted:
         Whether the validation loss rose while the training loss fell.
+    thresholds:
+        C positive numbers where exclusive classes were balanced: the class of the largest probability over threshold is
+        the one to name.
     """
 
     weights: Weights
@@ -119,6 +123,7 @@ class Tuned:
     notes: tuple[str, ...]
     augment: str = AUGMENT
     overfitted: bool = False
+    thresholds: tuple[float, ...] | None = None
 
 
 def check_wish(wish: Wish, *, stages: int, rows: int) -> int:
