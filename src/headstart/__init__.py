@@ -1,7 +1,7 @@
 """Transfer learning for computer vision: a folder of labelled images in, a measured classifier out.
 
-The verbs: :func:`load` data, :func:`inspect` them, :func:`fit` a model, :func:`open` it. They are imported when they
-are first used, so that ``import headstart`` costs nothing and never imports PyTorch.
+The verbs: :func:`load` data, :func:`inspect` them, :func:`plan` and :func:`fit` a model, :func:`open` it. They are
+imported when they are first used, so that ``import headstart`` costs nothing and never imports PyTorch.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from headstart.planning.fingerprint import inspect as inspect
     from headstart.planning.options import Options as Options
     from headstart.workflow import fit as fit
+    from headstart.workflow import plan as plan
 
 __version__ = "0.1.0"
 
@@ -29,9 +30,10 @@ _HOMES = {
     "fit": ("headstart.workflow", "fit"),
     "inspect": ("headstart.planning.fingerprint", "inspect"),
     "load": ("headstart.data", "load"),
+    "plan": ("headstart.workflow", "plan"),
     "open": ("headstart.artifact.model", "open_model"),
 }
-__all__ = ["Dataset", "Model", "Options", "Prediction", "fit", "inspect", "load", "open"]
+__all__ = ["Dataset", "Model", "Options", "Prediction", "fit", "inspect", "load", "open", "plan"]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,7 @@ import importlib.metadata
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from headstart.evaluation.abstention import fit_abstain
 from headstart.features.compiling import compile_trunk
 from headstart.features.engine import CompiledTrunk, Say
 from headstart.features.extract import probe_trunk
-from headstart.planning.ascent import climb_within
+from headstart.planning.ascent import can_train, climb_within, draft, look
 from headstart.planning.fine_tuning import Site, check_fine_tuning, fine_tune_rung
 from headstart.planning.judging import (
     TOP,
@@ -37,8 +38,10 @@ from headstart.planning.judging import (
     judge_validation,
     refit_best,
 )
-from headstart.planning.ladder import candidates, climb
+from headstart.planning.ladder import Climbed, candidates, climb
 from headstart.planning.options import Options
+from headstart.planning.plan import Plan
+from headstart.planning.surveying import situation_of
 from headstart.planning.tuning import TunedRung, history_csv
 from headstart.reporting.predictions import predictions_table
 from headstart.reporting.report import write_report
@@ -48,7 +51,7 @@ from headstart.tasks import TASKS
 from headstart.training.examples import Examples
 from headstart.training.gathering import examples_of, extract_all
 from headstart.training.novelty import NoveltyReference, fit_novelty
-from headstart.training.strategies import FINE_TUNED, outputs_of
+from headstart.training.strategies import FINE_TUNED, Strategy, outputs_of
 
 if TYPE_CHECKING:
     from headstart.training.finetuning.wish import Tuned
@@ -59,6 +62,8 @@ ABSTAIN_ERROR = 0.05
 HELD_OUT = 0.2
 # Up to this many images the fits' matrices are too small to gain from several threads on a laptop's cores.
 SMALL = 5000
+# What a plan is made for where nobody says: time for a cup of coffee, not for lunch.
+BUDGET = "2m"
 
 _LOG = logging.getLogger("headstart")
 
@@ -114,15 +119,9 @@ def fit(
         with clock.section("fine-tune"):
             check_fine_tuning(options, backbone, dataset)
     with Run.create(Path(out) if out else None, dataset.name, _request(source, options), seed=options.seed) as run:
-        with clock.section("compile"):
-            compiled = compile_trunk(probe_trunk(backbone), engine=options.engine, say=say)
-        with clock.section("features"):
-            dataset, table = extract_all(dataset, compiled, progress, say)
-        with clock.section("train"), _blas_threads(len(dataset)):
-            dataset, protocol = _protocol(dataset, options)
-            examples = examples_of(dataset, table, compiled.trunk.columns, protocol, options.seed)
-            strategies = candidates(options.strategy, examples, options.metric)
-            climbed = climb(strategies, examples, metric=options.metric, cut=compiled.trunk.stop, seed=options.seed)
+        found = _probe(dataset, backbone, options, clock, progress, say)
+        dataset, protocol, compiled, examples = found.dataset, found.protocol, found.compiled, found.examples
+        strategies, climbed = found.strategies, found.climbed
         given, grouped, record = protocol.selection == "val", dataset.has_groups, climbed.record
         site = Site(run, dataset, backbone, examples, climbed, given, progress, say, stop)
         rung: TunedRung | None = None
@@ -132,7 +131,9 @@ def fit(
                 if stop():  # nobody asks any more
                     raise KeyboardInterrupt
             record = rung.record
-        elif countdown is not None and protocol.test != "nested":
+        elif countdown is not None and protocol.test == "nested":
+            say("too few images to hold any out as a test, so only probes are compared; --test 0.2 lets rungs be tried")
+        elif countdown is not None:
             with clock.section("climb"):
                 climbing = climb_within(site, options, compiled, countdown)
             rung, climbed, record = climbing.chosen, climbing.probes, climbing.record
@@ -169,6 +170,74 @@ def fit(
             checkpoint.unlink()
         run.finish()
     return run
+
+
+def plan(
+    source: Source,
+    options: Options | None = None,
+    *,
+    progress: Progress | None = None,
+    say: Say = _LOG.warning,
+    countdown: Countdown | None = None,
+) -> Plan:
+    """Say what :func:`fit` would do within a budget, and why; nothing is trained but the probes.
+
+    Parameters
+    ----------
+    options:
+        Its ``budget`` is two minutes where it has none.
+    source, progress, say, countdown:
+        As for :func:`fit`.
+
+    Raises
+    ------
+    headstart.errors.HeadstartError
+        As :func:`fit` does.
+    """
+    options, progress = options or Options(), progress or SilentProgress()
+    options = dataclasses.replace(options, budget=options.budget or BUDGET)
+    options.check()
+    countdown = countdown or Countdown.from_now(Budget.parse(options.budget or BUDGET))
+    dataset = load(source, root=Path(options.root) if options.root else None)
+    backbone = _licensed_backbone(options, say)
+    found = _probe(dataset, backbone, options, Stopwatch(), progress, say)
+    dataset, examples = found.dataset, found.examples
+    situation = situation_of(
+        look(dataset, examples, backbone, options, progress, say),
+        examples,
+        found.climbed,
+        backbone,
+        given=found.protocol.selection == "val",
+        trainable=can_train(),
+    )
+    return draft(dataset, examples, backbone, found.compiled, situation, options, countdown)
+
+
+@dataclass(frozen=True, eq=False)
+class _Probed:
+    """What all strategies begin with: the features of all images, who judges, and the race of the probes."""
+
+    dataset: Dataset
+    protocol: Protocol
+    compiled: CompiledTrunk
+    examples: Examples
+    strategies: list[Strategy]
+    climbed: Climbed
+
+
+def _probe(
+    dataset: Dataset, backbone: Backbone, options: Options, clock: Stopwatch, progress: Progress, say: Say
+) -> _Probed:
+    with clock.section("compile"):
+        compiled = compile_trunk(probe_trunk(backbone), engine=options.engine, say=say)
+    with clock.section("features"):
+        dataset, table = extract_all(dataset, compiled, progress, say)
+    with clock.section("train"), _blas_threads(len(dataset)):
+        dataset, protocol = _protocol(dataset, options)
+        examples = examples_of(dataset, table, compiled.trunk.columns, protocol, options.seed)
+        strategies = candidates(options.strategy, examples, options.metric)
+        climbed = climb(strategies, examples, metric=options.metric, cut=compiled.trunk.stop, seed=options.seed)
+    return _Probed(dataset, protocol, compiled, examples, strategies, climbed)
 
 
 def _licensed_backbone(options: Options, say: Say) -> Backbone:

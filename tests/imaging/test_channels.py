@@ -181,7 +181,9 @@ def test_arrays_in_memory_of_many_channels_come_back() -> None:
 
 
 def test_facts_and_preview_of_arrays() -> None:
-    assert image_facts(npy(BANDS.astype(np.uint16)), "a") == ImageFacts("NPY", "5 x uint16", 90, 70, 1)
+    assert image_facts(npy(BANDS.astype(np.uint16)), "a") == ImageFacts(
+        "NPY", "5 x uint16", 90, 70, 1, channels=5, bits=16, is_grey=False
+    )
     np.testing.assert_array_equal(preview(npy(BANDS), "a"), BANDS[:, :, :3])
     np.testing.assert_array_equal(preview(npy(BANDS[:, :, :2]), "a")[:, :, 2], BANDS[:, :, 0])
     np.testing.assert_array_equal(preview(saved(SMOOTH, "PNG"), "a"), SMOOTH)

@@ -334,8 +334,12 @@ def test_heic_is_decoded() -> None:
 
 
 def test_facts_are_those_of_the_file() -> None:
-    assert image_facts(oriented(scene(96, 64), 6, "JPEG"), "a") == ImageFacts("JPEG", "RGB", 64, 96, 6)
-    assert image_facts(saved(scene().convert("L"), "PNG"), "a") == ImageFacts("PNG", "L", 96, 64, 1)
+    assert image_facts(oriented(scene(96, 64), 6, "JPEG"), "a") == ImageFacts(
+        "JPEG", "RGB", 96, 64, 6, channels=3, bits=8, is_grey=False
+    )
+    assert image_facts(saved(scene().convert("L"), "PNG"), "a") == ImageFacts(
+        "PNG", "L", 96, 64, 1, channels=1, bits=8, is_grey=True
+    )
     with pytest.raises(ImageError, match=r"cats/1\.jpg"):
         image_facts(saved(smooth(200, 200), "JPEG")[:1500], "cats/1.jpg")
 

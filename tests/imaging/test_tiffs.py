@@ -77,7 +77,7 @@ def test_the_orientation_is_that_of_pillow(orientation: int) -> None:
 
 def test_facts_and_preview_of_many_channels() -> None:
     data = tiff(BANDS.astype(np.uint16) * 257, **INTERLEAVED)
-    assert image_facts(data, "a") == ImageFacts("TIFF", "5 x uint16", 70, 50, 1)
+    assert image_facts(data, "a") == ImageFacts("TIFF", "5 x uint16", 70, 50, 1, channels=5, bits=16, is_grey=False)
     np.testing.assert_array_equal(preview(data, "a"), BANDS[:, :, :3])
 
 

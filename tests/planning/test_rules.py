@@ -81,21 +81,18 @@ def test_rare_classes_bring_a_hint_and_leave_the_metric_alone() -> None:
     assert "--metric" not in metric_rule("accuracy", _situation()).reason
 
 
-def test_under_200_validation_rows_folds_are_repeated() -> None:
-    for own, rows, method, folds in ((250, 1000, "split", 1), (0, 1200, "folds", 5), (0, 280, "repeated_folds", 5)):
+def test_the_users_split_judges_where_there_is_one_and_few_rows_are_said_to_be_few() -> None:
+    for own, rows, method, few in ((250, 1000, "split", False), (49, 280, "split", True), (0, 1200, "folds", False)):
         found, decision = validation_rule(_situation(validation_rows=own, rows=rows, groups=rows))
-        assert (found.method, found.folds) == (method, folds)
-        assert found.repeats >= 2 if method == "repeated_folds" else found.repeats == 1
-        assert decision.kind == "fingerprint"
-    found, decision = validation_rule(_situation(validation_rows=49))
-    assert found.method == "repeated_folds"
-    assert "your validation split has only 49 images" in decision.reason
+        assert (found.method, found.repeats, decision.kind) == (method, 1, "fingerprint")
+        assert ("fewer than the 200" in decision.reason) == few
+    assert "of 56 images" in validation_rule(_situation(rows=280, groups=280))[1].reason
 
 
 def test_groups_are_what_counts() -> None:
     found, decision = validation_rule(_situation(rows=5000, groups=100))
-    assert (found.method, found.grouped) == ("repeated_folds", True)
-    assert "100 groups" in decision.reason
+    assert (found.method, found.grouped) == ("folds", True)
+    assert "of 20 groups" in decision.reason
     assert "stay together" in decision.reason
 
 

@@ -11,6 +11,7 @@ from headstart.cli.data import gap, inspect
 from headstart.cli.features import cache, embed
 from headstart.cli.fitting import demo, fit
 from headstart.cli.models import evaluate, predict
+from headstart.cli.planning import plan
 
 app = typer.Typer(
     help="Transfer learning for computer vision: a folder of labelled images in, a measured classifier out.",
@@ -19,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (demo, fit, inspect, gap, predict, evaluate, embed, backbones, cache):
+for _command in (demo, fit, inspect, gap, plan, predict, evaluate, embed, backbones, cache):
     app.command()(_command)
 
 

@@ -7,7 +7,9 @@ import importlib.util
 from pathlib import Path
 
 from headstart import records
-from headstart.features.engine import CompiledTrunk
+from headstart.backbones.backbone import Backbone
+from headstart.data import Dataset
+from headstart.features.engine import CompiledTrunk, Say
 from headstart.planning.climbing import Climb, Ladder
 from headstart.planning.drafting import Wanted, draft_plan
 from headstart.planning.fine_tuning import Site, fine_tune_rung, in_planned
@@ -27,7 +29,9 @@ from headstart.planning.plan import (
 from headstart.planning.situation import Situation
 from headstart.planning.surveying import situation_of, timings_of
 from headstart.planning.tuning import TunedRung
+from headstart.runs import Progress
 from headstart.runs.budget import Countdown
+from headstart.training.examples import Examples
 
 # Images that are decoded for the fingerprint of a fit: their sizes and colours are known well enough from these.
 _LOOKED_AT = 2000
@@ -46,11 +50,24 @@ def climb_within(site: Site, options: Options, compiled: CompiledTrunk, countdow
     OptionError
         If the plan that is given was made for other data, or another backbone.
     """
-    found = _look(site, options)
-    trainable = importlib.util.find_spec("lightning") is not None
-    situation = situation_of(found, site.examples, site.climbed, site.backbone, given=site.given, trainable=trainable)
-    plan = _plan(site, options, situation, compiled, countdown)
+    situation = situation_of(
+        _fingerprint(site, options),
+        site.examples,
+        site.climbed,
+        site.backbone,
+        given=site.given,
+        trainable=can_train(),
+    )
+    if options.plan is not None:
+        plan = read_plan(Path(options.plan))
+        require_same_data(plan, identity_of(site.dataset))
+        require_backbone(plan, len(site.backbone.stages))
+    else:
+        plan = draft(site.dataset, site.examples, site.backbone, compiled, situation, options, countdown)
     site.run.write(FILE, plan)
+    for decision in plan.decisions:
+        if decision.key in ("tuning", "rungs"):
+            site.say(decision.reason)
     parameters = sum(stage.parameters for stage in site.backbone.stages)
     ladder = Ladder(
         plan,
@@ -65,40 +82,55 @@ def climb_within(site: Site, options: Options, compiled: CompiledTrunk, countdow
     return ladder.climb()
 
 
-def _look(site: Site, options: Options) -> Fingerprint:
-    """The fingerprint of the development rows; what an interrupted run had found is taken over."""
-    path = site.run.path("fingerprint.json")
-    if path.is_file():
-        return records.from_json(Fingerprint, path.read_bytes(), where=str(path))
-    found = fingerprint(
-        site.dataset.select(site.examples.places),
-        preprocessing=site.backbone.preprocessing,
+def can_train() -> bool:
+    """Whether what fine-tuning needs is installed."""
+    return importlib.util.find_spec("lightning") is not None
+
+
+def look(
+    dataset: Dataset, examples: Examples, backbone: Backbone, options: Options, progress: Progress, say: Say
+) -> Fingerprint:
+    """The fingerprint of the development rows."""
+    return fingerprint(
+        dataset.select(examples.places),
+        preprocessing=backbone.preprocessing,
         channels=options.channels,
         at_most=_LOOKED_AT,
         seed=options.seed,
-        progress=site.progress,
-        say=site.say,
+        progress=progress,
+        say=say,
     )
-    site.run.write("fingerprint.json", found)
-    return found
 
 
-def _plan(site: Site, options: Options, situation: Situation, compiled: CompiledTrunk, countdown: Countdown) -> Plan:
-    """The plan that is given, if it is one for these data and this backbone; else the one that the rules draft."""
-    if options.plan is not None:
-        plan = read_plan(Path(options.plan))
-        require_same_data(plan, _identity(site))
-        require_backbone(plan, len(site.backbone.stages))
-        return plan
-    timings = timings_of(site.dataset, site.examples, site.backbone, compiled) if situation.trainable else {}
-    wanted = Wanted(site.backbone.name, options.metric, countdown.budget, options.quality, None, None, options.seed)
-    return draft_plan(wanted, _identity(site), situation, timings, countdown.remaining())
+def draft(
+    dataset: Dataset,
+    examples: Examples,
+    backbone: Backbone,
+    compiled: CompiledTrunk,
+    situation: Situation,
+    options: Options,
+    countdown: Countdown,
+) -> Plan:
+    """Time each cut, and let the rules draft a plan for what is left of the budget."""
+    timings = timings_of(dataset, examples, backbone, compiled) if situation.trainable else {}
+    wanted = Wanted(backbone.name, options.metric, countdown.budget, options.quality, None, None, options.seed)
+    return draft_plan(wanted, identity_of(dataset), situation, timings, countdown.remaining())
 
 
-def _identity(site: Site) -> DataIdentity:
-    dataset = site.dataset
+def identity_of(dataset: Dataset) -> DataIdentity:
+    """Which images a plan is for."""
     columns = [dataset.table.column(name).to_pylist() for name in ("hash", "label", "group")]
     return identify(dataset.name, dataset.classes, *columns)
+
+
+def _fingerprint(site: Site, options: Options) -> Fingerprint:
+    """The fingerprint; what an interrupted run had found is taken over."""
+    path = site.run.path("fingerprint.json")
+    if path.is_file():
+        return records.from_json(Fingerprint, path.read_bytes(), where=str(path))
+    found = look(site.dataset, site.examples, site.backbone, options, site.progress, site.say)
+    site.run.write("fingerprint.json", found)
+    return found
 
 
 def _tune(site: Site, options: Options, rung: PlannedRung, countdown: Countdown) -> TunedRung:

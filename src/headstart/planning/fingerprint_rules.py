@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 from headstart.planning.domain_gap import DomainGap
@@ -16,7 +15,6 @@ from headstart.planning.rule_table import (
     LEAST_PER_CLASS,
     MANY_PER_CLASS,
     MOST_CROPPED,
-    MOST_REPEATS,
 )
 from headstart.planning.situation import Situation
 
@@ -48,29 +46,22 @@ def metric_rule(metric: str, situation: Situation) -> Decision:
 
 
 def validation_rule(situation: Situation) -> tuple[Validation, Decision]:
-    """What judges the rungs: the user's split if it is large enough, else folds, several times where rows are few."""
+    """What judges the rungs: the user's own split where there is one, else folds."""
     numbers = {"rows": float(situation.rows), "validation_rows": float(situation.validation_rows)}
     together = " (images of a group stay together)" if situation.grouped else ""
-    if situation.validation_rows >= ENOUGH_VALIDATION_ROWS:
-        found = Validation("split", 1, 1, situation.grouped)
-        reason = f"your validation split has {situation.validation_rows} images, enough to choose by"
-        return found, Decision("validation", "fingerprint", "split", reason + together, numbers)
-    units = situation.groups if situation.grouped else situation.rows
-    held = units / FOLDS
-    counted = f"{units} {'groups' if situation.grouped else 'images'}"
-    if held >= ENOUGH_VALIDATION_ROWS:
-        found = Validation("folds", FOLDS, 1, situation.grouped)
-        reason = f"{counted} make {FOLDS} stratified folds of {held:.0f}, enough to choose by"
-        return found, Decision("validation", "fingerprint", f"{FOLDS} folds", reason + together, numbers)
-    repeats = min(MOST_REPEATS, max(2, math.ceil(ENOUGH_VALIDATION_ROWS / max(held, 1))))
-    found = Validation("repeated_folds", FOLDS, repeats, situation.grouped)
-    own = situation.validation_rows
-    few = f"your validation split has only {own} images, and " if own else ""
-    reason = (
-        f"{few}a fold of {counted} has {held:.0f}, fewer than the {ENOUGH_VALIDATION_ROWS} that a choice wants: "
-        f"{FOLDS} stratified folds, {repeats} times"
-    )
-    return found, Decision("validation", "fingerprint", f"{FOLDS} folds, {repeats} times", reason + together, numbers)
+    if situation.validation_rows:
+        found, held, value = Validation("split", 1, 1, situation.grouped), situation.validation_rows, "split"
+        reason = f"your validation split has {held} images"
+    else:
+        found, value = Validation("folds", FOLDS, 1, situation.grouped), f"{FOLDS} folds"
+        held = (situation.groups if situation.grouped else situation.rows) // FOLDS
+        kind = "groups" if situation.grouped else "images"
+        reason = (
+            f"probes are judged on {FOLDS} stratified folds, rungs that train stages on the first, of {held} {kind}"
+        )
+    few = f": fewer than the {ENOUGH_VALIDATION_ROWS} that a choice wants, so the prior has its say"
+    reason += together + (few if held < ENOUGH_VALIDATION_ROWS else "")
+    return found, Decision("validation", "fingerprint", value, reason, numbers)
 
 
 def tuning_rule(situation: Situation) -> tuple[bool, Decision]:

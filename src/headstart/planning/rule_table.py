@@ -28,8 +28,6 @@ IMBALANCED: Final = 3.0
 ENOUGH_VALIDATION_ROWS: Final = 200
 # Five folds train on four fifths and cost five fits; a choice needs no more.
 FOLDS: Final = 5
-# Repeats average over how the folds fell; beyond some, they only repeat which images there are.
-MOST_REPEATS: Final = 5
 # Images of a typical class below which nothing is fine-tuned: a fold would have none left to judge it by.
 LEAST_PER_CLASS: Final = FOLDS
 # What sizes are called: the few-shot literature ends at about 20 images a class; with 100 and more a class the field's

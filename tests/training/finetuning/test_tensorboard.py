@@ -22,9 +22,10 @@ def test_the_curves_are_those_of_the_history(tmp_path: Path) -> None:
         EpochRow(0, 7, math.nan, 0.7, 0.625, 0.0, 0.0, 0.0),
         EpochRow(1, 7, 0.6, 0.5, 0.75, 5e-4, 50.0, 4.0),
     ]
-    with Board(tmp_path / "board") as board:
-        for row in rows:
-            board.write(row)
+    for part in (rows[:3], rows[3:]):  # interrupted, and gone on with
+        with Board(tmp_path / "board") as board:
+            for row in part:
+                board.write(row)
     found = EventAccumulator(str(tmp_path / "board")).Reload()
     losses = found.Scalars("loss/validation")
     assert [event.step for event in losses] == [0, 1, 2, 3]  # one curve over all cuts

@@ -369,8 +369,6 @@ class Training:
         self._notes = list(state["notes"])
         self._epoch, self._batch, self._step, self._micro = state["place"]
         self._sums = list(state["sums"])
-        for row in self._history:
-            self._tell(row)
 
 
 def _one_process(recipe: Recipe) -> lightning.fabric.Fabric:

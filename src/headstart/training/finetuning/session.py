@@ -26,7 +26,7 @@ from headstart.training.finetuning.defaults import DECODED_AHEAD, FRUITLESS_CUTS
 from headstart.training.finetuning.held_out import HeldOut
 from headstart.training.finetuning.imbalance import choose_balance
 from headstart.training.finetuning.learner import Learner, load_tensors, start_from_scratch
-from headstart.training.finetuning.loop import Interrupted, Rows, Training
+from headstart.training.finetuning.loop import Rows, Training
 from headstart.training.finetuning.outcome import EpochRow, Trained
 from headstart.training.finetuning.precision import PrecisionChoice
 from headstart.training.finetuning.range_test import RangeTest
@@ -59,8 +59,6 @@ class Session:
     def train(self, cut: int, head: LinearModel, tensors: dict[str, npt.NDArray[np.float32]]) -> Tuned:
         """One training at a cut, from ``head`` and, in the stages that learnt before, ``tensors``."""
         ground, wish = self._ground, self._wish
-        if self._team.size == 1 and ground.stop():
-            raise Interrupted("asked to stop before a training was begun")
         suffix = ground.backbone.trainable(cut)
         if wish.strategy == "scratch":
             start_from_scratch(suffix, wish.recipe.seed)

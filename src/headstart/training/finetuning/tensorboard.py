@@ -6,9 +6,12 @@ import math
 from pathlib import Path
 from types import TracebackType
 
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
 from headstart.training.finetuning.outcome import EpochRow
+
+_JUDGED = "loss/validation"  # which every epoch has
 
 
 class Board:
@@ -19,19 +22,18 @@ class Board:
     Parameters
     ----------
     folder:
-        Where the event files go; it is made. A training that goes on after an interruption tells its
-        history anew, which takes the place of what was written before.
+        Where the event files go; it is made. A training that goes on after an interruption adds to it.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._writer = SummaryWriter(str(folder), purge_step=0)
-        self._lines = 0
+        self._lines = _written(folder)
+        self._writer = SummaryWriter(str(folder))
 
     def write(self, row: EpochRow) -> None:
         """Add an epoch; what is no number (the start has no training loss) is left out."""
         figures = {
             "loss/train": row.train_loss,
-            "loss/validation": row.val_loss,
+            _JUDGED: row.val_loss,
             "score/validation": row.val_score,
             "training/rate": row.rate,
             "training/images per second": row.images_per_second,
@@ -48,3 +50,11 @@ class Board:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._writer.close()
+
+
+def _written(folder: Path) -> int:
+    """How many epochs are in the event files of a folder."""
+    if not folder.is_dir():
+        return 0
+    events = EventAccumulator(str(folder)).Reload()
+    return len(events.Scalars(_JUDGED)) if _JUDGED in events.Tags()["scalars"] else 0

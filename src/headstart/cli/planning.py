@@ -1,0 +1,66 @@
+"""The command that says what a fit within a budget would do: ``plan``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from headstart.cli.options import (
+    DEFAULT_BACKBONE,
+    AsJson,
+    Backbone,
+    Channels,
+    Data,
+    Engine,
+    EngineOption,
+    ImageSize,
+    Metric,
+    Quality,
+    Root,
+)
+from headstart.cli.output import progress, say
+
+
+def plan(
+    data: Data,
+    out: Annotated[Path | None, typer.Option(help="Write the plan to this file, for `fit --plan`.")] = None,
+    budget: Annotated[str, typer.Option(metavar="TIME", help="30s, 5m, 1h or none.")] = "2m",
+    quality: Annotated[Quality, typer.Option(help="How much a further gain must be.")] = Quality.balanced,
+    backbone: Backbone = DEFAULT_BACKBONE,
+    metric: Annotated[Metric, typer.Option(help="What governs every choice.")] = Metric.accuracy,
+    seed: Annotated[int, typer.Option(min=0, help="Of splits and folds.")] = 0,
+    engine: EngineOption = Engine.auto,
+    root: Root = None,
+    image_size: ImageSize = None,
+    channels: Channels = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Say what `fit --budget` would try and why; only probes are fitted."""
+    from headstart import files, records, workflow
+    from headstart.planning.options import Options
+    from headstart.reporting.plan_table import show_plan
+    from headstart.runs.budget import Budget, Countdown
+
+    options = Options(
+        backbone=backbone,
+        metric=metric.value,
+        seed=seed,
+        engine=engine.value,
+        root=str(root) if root else None,
+        image_size=image_size,
+        channels=channels,
+        budget=budget,
+        quality=quality.value,
+    )
+    # A fit would have the whole budget: what was spent on looking is in the store by then.
+    found = workflow.plan(
+        data, options, progress=progress(), say=say, countdown=Countdown.from_now(Budget.parse(budget))
+    )
+    if out is not None:
+        files.write_atomic(out, records.to_json(found))
+    if as_json:
+        typer.echo(records.to_json(found), nl=False)
+    else:
+        show_plan(found)

@@ -1,0 +1,77 @@
+"""A fit within a budget as a user runs it: the plan can be read, edited, followed, and refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headstart.imaging import encode
+from headstart.planning.plan import PlannedRung, read_plan
+from headstart.records import to_json
+
+pytestmark = pytest.mark.real
+SMALL = ("--image-size", "64", "--test", "0.25")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Sixty pictures of two classes, which differ in colour."""
+    rng = np.random.default_rng(0)
+    for label, tint in (("blue", (0, 0, 60)), ("red", (60, 0, 0))):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for number in range(30):
+            pixels = rng.integers(0, 120, (8, 8, 3)).repeat(8, 0).repeat(8, 1) + np.array(tint)
+            (tmp_path / "data" / label / f"{number}.png").write_bytes(encode(pixels.astype(np.uint8)))
+    return tmp_path / "data"
+
+
+def test_too_little_time_gives_the_probe_and_a_plan_that_can_be_edited(
+    headstart: Callable[..., Any], pictures: Path, tmp_path: Path
+) -> None:
+    work = tmp_path / "work"
+    done = headstart("fit", pictures, *SMALL, "--budget", "2s", "--out", "first")
+    assert done.code == 0, done.err
+    plan = read_plan(work / "first" / "plan.json")
+    assert plan.rungs == ()
+    assert "the time holds no fine-tuning" in done.err
+    ladder = json.loads((work / "first" / "ladder.json").read_text())
+    assert ladder["chosen"].startswith(("linear_probe", "prototype"))
+    assert ladder["steps"] == ["every rung of the plan was tried"]
+    assert json.loads((work / "first" / "fingerprint.json").read_text())["images"] == 45
+
+    rung = PlannedRung("partial", 7, 2, 1, 1e-4, "light", 5.0)
+    (work / "edited.json").write_text(to_json(dataclasses.replace(plan, rungs=(rung,), quality="best")))
+    followed = headstart("fit", pictures, *SMALL, "--plan", "edited.json", "--out", "second")
+    assert followed.code == 0, followed.err
+    assert read_plan(work / "second" / "plan.json").rungs == (rung,)
+    second = json.loads((work / "second" / "ladder.json").read_text())
+    tried = [found["strategy"] for found in second["rungs"]]
+    assert rung.name in tried or "too small" in second["steps"][-1]
+
+    changed = json.loads((work / "edited.json").read_text())
+    (work / "odd.json").write_text(json.dumps({**changed, "colour": "blue"}))
+    (work / "deep.json").write_text(json.dumps({**changed, "rungs": [{**changed["rungs"][0], "cut": 12}]}))
+    (pictures / "red" / "0.png").unlink()
+    for name, word in (("odd.json", "colour"), ("deep.json", "cut"), ("edited.json", "made for")):
+        refused = headstart("fit", pictures, *SMALL, "--plan", name, "--out", f"refused-{name}")
+        assert refused.code == 2, refused.err
+        assert word in refused.err
+        assert "Traceback" not in refused.err
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [(("--budget", "5"), "no unit"), (("--budget", "1m", "--strategy", "full"), "leave out --strategy full")],
+)
+def test_what_can_not_be_is_refused_in_one_line(
+    headstart: Callable[..., Any], pictures: Path, options: tuple[str, ...], word: str
+) -> None:
+    done = headstart("fit", pictures, *options)
+    assert done.code == 2
+    assert word in done.err
