@@ -33,8 +33,9 @@ def show_plan(plan: Plan) -> None:
         table.add_row(rung.name, f"{rung.epochs or ''}", f"{rung.rate or 0:g}" if rung.rate else "", seconds, gain)
     _OUT.print(table)
     for kind, title in _TITLES.items():
-        _OUT.print(f"\n{title}")
-        for decision in plan.decisions:
-            if decision.kind == kind:
-                _OUT.print(f"  {escape(decision.key)}: {escape(decision.value)}", soft_wrap=True)
-                _OUT.print(f"    {escape(decision.reason)}", soft_wrap=True)
+        decisions = [decision for decision in plan.decisions if decision.kind == kind]
+        if decisions:
+            _OUT.print(f"\n{title}")
+        for decision in decisions:
+            _OUT.print(f"  {escape(decision.key)}: {escape(decision.value)}", soft_wrap=True)
+            _OUT.print(f"    {escape(decision.reason)}", soft_wrap=True)
