@@ -18,7 +18,7 @@ SPY = """
 import os, sys
 _log = os.environ.get("HEADSTART_SPY")
 if os.environ.get("HEADSTART_NO_TORCH"):
-    for name in ("torch", "torchvision", "timm", "lightning"):
+    for name in ("torch", "torchvision", "timm", "lightning_fabric"):
         sys.modules[name] = None
 def _note(text):
     with open(_log, "a") as file:

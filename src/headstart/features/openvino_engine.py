@@ -100,10 +100,10 @@ def _compile_and_check(trunk: Segment, folder: Path, say: Say) -> Verdict:
         raise
     except Exception as error:  # the converter raises types of its own, which change between versions
         raise EngineError(f"OpenVINO can't convert {trunk.backbone.name} ({str(error).splitlines()[0]})") from error
-    reference = _reference(trunk, graph)
+    reference, above = _reference(trunk, graph), _above(trunk)
     for precision in _precisions():
         compiled = _compile(graph, precision)
-        found = parity.check(trunk, precision, functools.partial(_run_once, compiled), reference)
+        found = parity.check(trunk, precision, functools.partial(_run_once, compiled), reference, above)
         if found.passed:
             return _keep(compiled, precision, found, folder)
         say(
@@ -121,11 +121,19 @@ def _reference(trunk: Segment, graph: Any) -> parity.Run:
     return TorchTrunk(trunk, device="cpu")
 
 
+def _above(trunk: Segment) -> parity.Run | None:
+    """The rest of the network in float32, where the trunk is not all of it."""
+    if trunk.stop == len(trunk.backbone.stages):
+        return None
+    suffix = trunk.backbone.suffix(trunk.stop)
+    return _reference(suffix, suffix.graph() if trunk.backbone.graph_is_definition else None)
+
+
 def _compile(graph: Any, precision: Precision) -> CompiledModel:
     return _core().compile_model(graph, "CPU", _settings(precision))
 
 
-def _run_once(compiled: CompiledModel, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+def _run_once(compiled: CompiledModel, images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """All images in small batches through a fresh request."""
     request = compiled.create_infer_request()
     rows = []

@@ -10,6 +10,7 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ from headstart.errors import EngineError
 from headstart.imaging.decoding import decode
 
 Rows = npt.NDArray[np.float32]
-Run = Callable[[npt.NDArray[np.uint8]], Rows]
+Run = Callable[[npt.NDArray[Any]], Rows]
 
 # Lowest median and lowest single cosine over the photographs, per precision. bf16 keeps 8 bits of mantissa: with the
 # bundled weights 22 % of a real data set's images lie below 0.999 while a probe's predictions agree on 98 %.
@@ -55,16 +56,25 @@ class Parity:
     passed: bool
 
 
-def check(trunk: Segment, precision: str, candidate: Run, reference: Run) -> Parity:
+def check(trunk: Segment, precision: str, candidate: Run, reference: Run, above: Run | None = None) -> Parity:
     """Compare a compiled trunk with the reference on the fixed photographs.
 
     Compared are the last output and the whole row. Pooled features of a single lower stage are not: the means of a
     linear bottleneck with sixteen channels lie so close to zero that their direction is noise on flat images.
+
+    Parameters
+    ----------
+    above:
+        The stages above the trunk, in float32. A map at a cut is judged by the embedding that they make of it: what
+        rounds differently at each of its positions, they average away.
     """
     preprocessing = trunk.backbone.preprocessing
     images = photographs(preprocessing.size, preprocessing.channels)
     wanted, found = reference(images), candidate(images)
     last = list(trunk.columns.values())[-1]
+    if above is not None:
+        wanted, found = (_with_embedding(trunk, rows, last, above) for rows in (wanted, found))
+        last = slice(last.start, None)
     cosines = [_cosine(wanted[:, columns], found[:, columns]) for columns in (last, slice(None))]
     median = float(min(np.median(values) for values in cosines))
     minimum = float(min(values.min() for values in cosines))
@@ -88,6 +98,12 @@ def photographs(size: int, channels: int = 3) -> npt.NDArray[np.uint8]:
             views.append(view.reshape(size, size, -1))
     stack = np.stack(views)
     return stack if channels == stack.shape[3] else stack[..., np.arange(channels) % 3]
+
+
+def _with_embedding(trunk: Segment, rows: Rows, boundary: slice, above: Run) -> Rows:
+    """Rows whose map at the cut has given way to its embedding."""
+    maps = rows[:, boundary].reshape(-1, *trunk.outputs[-1].shape)
+    return np.concatenate([rows[:, : boundary.start], above(maps)], axis=1)
 
 
 def _cosine(a: Rows, b: Rows) -> npt.NDArray[np.float64]:

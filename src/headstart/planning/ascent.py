@@ -84,7 +84,7 @@ def climb_within(site: Site, options: Options, compiled: CompiledTrunk, countdow
 
 def can_train() -> bool:
     """Whether what fine-tuning needs is installed."""
-    return importlib.util.find_spec("lightning") is not None
+    return importlib.util.find_spec("lightning_fabric") is not None
 
 
 def look(

@@ -42,7 +42,7 @@ def check_fine_tuning(options: Options, backbone: Backbone, dataset: Dataset) ->
     OptionError
         If the backbone or the data set can't be trained as the options say.
     """
-    if importlib.util.find_spec("lightning") is None:
+    if importlib.util.find_spec("lightning_fabric") is None:
         raise MissingExtraError(f"--strategy {options.strategy}", "train")
     if options.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise MissingExtraError("--tensorboard", "tensorboard")

@@ -223,7 +223,7 @@ def test_an_interrupted_training_goes_on_in_the_precision_it_began_in(
 
     def measure(*_: Any, **__: Any) -> PrecisionChoice:
         calls.append("measured")
-        return PrecisionChoice("32-true", False, {"float32": 12.5}, "float32; images/s: 12.5")
+        return PrecisionChoice("32-true", False, False, {"float32": 12.5}, "float32; images/s: 12.5")
 
     monkeypatch.setattr(trial, "choose_precision", measure)
     polls = iter(range(100))
@@ -232,7 +232,7 @@ def test_an_interrupted_training_goes_on_in_the_precision_it_began_in(
     assert {path.name for path in tmp_path.iterdir()} >= {"checkpoint-3.pt", "precision-3.json"}
     found = fine_tune(make_ground(), wish)
     assert calls == ["measured"]
-    assert found.precision == PrecisionChoice("32-true", False, {"float32": 12.5}, "float32; images/s: 12.5")
+    assert found.precision == PrecisionChoice("32-true", False, False, {"float32": 12.5}, "float32; images/s: 12.5")
     _same(found, wanted)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import lightning.fabric
+import lightning_fabric
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -164,9 +164,9 @@ class Problem:
         return Training(learner or self.learner(), self.recipe, Rows(self.encoded(labels), views), judge, **options)
 
 
-def cpu() -> lightning.fabric.Fabric:
+def cpu() -> lightning_fabric.Fabric:
     """One process."""
-    return lightning.fabric.Fabric(accelerator="cpu", devices=1)
+    return lightning_fabric.Fabric(accelerator="cpu", devices=1)
 
 
 def checkpoints(folder: Path) -> Checkpoints:
@@ -204,7 +204,7 @@ def write(path: Path, trained: Trained, losses: list[float]) -> None:
 ALIKE = Problem(drop=0.0).changed(mixup=0.0, epochs=4, stages_anchor=0.1, head_anchor=0.3)
 
 
-def _in_each(fabric: lightning.fabric.Fabric, folder: Path) -> None:
+def _in_each(fabric: lightning_fabric.Fabric, folder: Path) -> None:
     training = ALIKE.training(fabric=fabric)
     losses = steps_of(training)
     trained = training.run()
@@ -218,7 +218,7 @@ def main(what: str, folder: Path, count: int = 1) -> None:
         losses = steps_of(training)
         write(folder / "trained.npz", training.run(), losses)
         return
-    fabric = lightning.fabric.Fabric(accelerator="cpu", devices=count, strategy="ddp_fork")
+    fabric = lightning_fabric.Fabric(accelerator="cpu", devices=count, strategy="ddp_fork")
     fabric.launch(_in_each, folder)
 
 

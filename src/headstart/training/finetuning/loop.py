@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import lightning.fabric
+import lightning_fabric
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -78,7 +78,7 @@ class Training:
         held: HeldOut,
         *,
         cut: int = 0,
-        fabric: lightning.fabric.Fabric | None = None,
+        fabric: lightning_fabric.Fabric | None = None,
         checkpoints: Checkpoints | None = None,
         tell: Callable[[EpochRow], None] = lambda row: None,
         stop: Callable[[], bool] = lambda: False,
@@ -91,8 +91,7 @@ class Training:
         self._offsets = np.array(self._balance.prior_offsets)
         self._targets = torch.from_numpy(rows.targets.astype(np.float32))
         self._fabric = fabric or _one_process(recipe)
-        if recipe.precision.channels_last:
-            learner.to(memory_format=torch.channels_last)
+        recipe.precision.prepare(learner)
         learner.shift(-self._offsets)  # what the balance takes away while training comes back when judging
         optimizer = torch.optim.AdamW(groups_of(learner, recipe), fused=True)
         self._base_rates = [group["lr"] for group in optimizer.param_groups]
@@ -371,12 +370,11 @@ class Training:
         self._sums = list(state["sums"])
 
 
-def _one_process(recipe: Recipe) -> lightning.fabric.Fabric:
+def _one_process(recipe: Recipe) -> lightning_fabric.Fabric:
     """On what the machine has, without a word about it."""
-    for name in ("lightning.fabric", "lightning.pytorch"):  # the first one logs through either
-        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     accelerator = "cuda" if has_cuda() else "cpu"  # where the trial measured
-    return lightning.fabric.Fabric(accelerator=accelerator, devices=1, precision=recipe.precision.precision)
+    return lightning_fabric.Fabric(accelerator=accelerator, devices=1, precision=recipe.precision.precision)
 
 
 def _seed(*parts: int) -> int:

@@ -16,10 +16,10 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Literal, NoReturn
 
-import lightning.fabric
+import lightning_fabric
 import torch
-from lightning.fabric.plugins.environments import LightningEnvironment
-from lightning.fabric.strategies import DDPStrategy
+from lightning_fabric.plugins.environments import LightningEnvironment
+from lightning_fabric.strategies import DDPStrategy
 
 from headstart.errors import HeadstartError
 from headstart.features.engine import cpu_count
@@ -178,8 +178,7 @@ class Member(Team):
         self.rank, self.size = orders.rank, orders.size
         self._accelerator = orders.accelerator
         torch.set_num_threads(max(1, min(torch.get_num_threads(), cpu_count() // self.size)))
-        for name in ("lightning.fabric", "lightning.pytorch"):  # the first one logs through either
-            logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         warnings.filterwarnings("ignore", "Grad strides do not match")  # of 1 x 1 filters, whose strides mean nothing
         torch.distributed.init_process_group(
             "nccl" if self._accelerator == "cuda" else "gloo",
@@ -196,12 +195,12 @@ class Member(Team):
     def agreed(self, make: Callable[[], T]) -> T:
         return self._talk.broadcast(None if self.rank else make())
 
-    def fabric(self, choice: PrecisionChoice) -> lightning.fabric.Fabric:
+    def fabric(self, choice: PrecisionChoice) -> lightning_fabric.Fabric:
         """All of them share one process group.
 
         A static graph lets networks hold parameters that no output depends on, such as tokens for masked images.
         """
-        found = lightning.fabric.Fabric(
+        found = lightning_fabric.Fabric(
             accelerator=self._accelerator,
             devices=self.size,
             strategy=DDPStrategy(static_graph=True),

@@ -22,6 +22,7 @@ from headstart.training.finetuning.defaults import (
     PRECISION_SECONDS,
     PRECISION_TIE,
 )
+from headstart.training.finetuning.depthwise import depthwise_in_float32, has_depthwise
 from headstart.training.finetuning.random_state import kept_random_state
 
 Precision = Literal["32-true", "bf16-mixed"]
@@ -29,8 +30,8 @@ LossOf = Callable[[nn.Module, Any], torch.Tensor]
 
 
 @dataclass(frozen=True)
-class PrecisionChoice:
-    """How a network is trained on one device: part of every checkpoint, because another choice gives other numbers.
+class Setting:
+    """How a network computes.
 
     Attributes
     ----------
@@ -38,36 +39,56 @@ class PrecisionChoice:
         As Lightning Fabric names it.
     channels_last:
         Whether weights and maps lie with the channels last in memory.
-    images_per_second:
-        Median of forward and backward passes, by setting (``"float32"``, ``"bf16 channels-last"``, …); only of
-        settings that could be chosen.
-    reason:
-        One sentence.
+    depthwise_float32:
+        Whether depthwise convolutions stay in float32 where the rest is in bf16.
     """
 
     precision: Precision
     channels_last: bool
+    depthwise_float32: bool = False
+
+    @property
+    def is_bf16(self) -> bool:
+        return self.precision == "bf16-mixed"
+
+    @property
+    def name(self) -> str:
+        """Such as ``float32`` or ``bf16 channels-last``."""
+        parts = ["bf16" if self.is_bf16 else "float32"]
+        parts += ["with float32 depthwise"] if self.depthwise_float32 else []
+        return " ".join([*parts, "channels-last"] if self.channels_last else parts)
+
+    def prepare(self, network: nn.Module) -> None:
+        """Get a network ready for it, in place; batches go through :func:`lay_out`."""
+        if self.channels_last:
+            network.to(memory_format=torch.channels_last)
+        depthwise_in_float32(network, self.depthwise_float32)
+
+
+@dataclass(frozen=True)
+class PrecisionChoice(Setting):
+    """How a network is trained on one device: part of every checkpoint, because another choice gives other numbers.
+
+    Attributes
+    ----------
+    images_per_second:
+        Median of forward and backward passes, by the setting's name; only of settings that could be chosen.
+    reason:
+        One sentence.
+    """
+
     images_per_second: dict[str, float] = field(default_factory=dict)
     reason: str = "given"
 
 
-@dataclass(frozen=True)
-class _Setting:
-    precision: Precision
-    channels_last: bool
-
-    @property
-    def name(self) -> str:
-        kind = "bf16" if self.precision == "bf16-mixed" else "float32"
-        return f"{kind} channels-last" if self.channels_last else kind
-
-
 # From the simplest on: among equally fast ones the first is taken.
 _SETTINGS = (
-    _Setting("32-true", False),
-    _Setting("32-true", True),
-    _Setting("bf16-mixed", False),
-    _Setting("bf16-mixed", True),
+    Setting("32-true", False),
+    Setting("32-true", True),
+    Setting("bf16-mixed", False),
+    Setting("bf16-mixed", True),
+    Setting("bf16-mixed", False, depthwise_float32=True),
+    Setting("bf16-mixed", True, depthwise_float32=True),
 )
 
 
@@ -81,13 +102,16 @@ def choose_precision(
 ) -> PrecisionChoice:
     """Time forward and backward passes in float32 and bf16, channels first and last, in turns; take the fastest.
 
+    A network with depthwise convolutions is also timed with these alone in float32: on some CPUs bf16 makes dense
+    products several times faster and depthwise ones several times slower.
+
     A setting within 5 % of the fastest that is simpler (float32 before bf16, channels first before last) is preferred.
     Channels-last is left out for a network without convolution filters. It is the only format where images go in: their
     bytes lie so, and maps take that over from their input. bf16 is left out where the device has
     none, or where on this batch the loss is not finite or the gradient's cosine to the float32 one is below 0.95. Deep
     copies are measured: weights, gradients, buffers and random state of the original stay as they are. A slow network
     is timed on fewer rows of the batch, 8 at least, and what needs twice the time of another for 8 rows is not timed;
-    after half as long again no further pass is begun, and settings that were not reached are not chosen.
+    where that takes half as long again, each setting is timed once and not in three rounds.
 
     Parameters
     ----------
@@ -112,22 +136,21 @@ def choose_precision(
         raise OptionError(f"the measurement of speed needs a positive time, not {seconds} seconds")
     if not any(parameter.requires_grad for parameter in module.parameters()):
         raise OptionError("the speed of training can't be measured: no parameter of the network learns")
-    deadline = time.perf_counter() + PRECISION_LATENESS * seconds
     with kept_random_state(), torch.enable_grad():
         bench = _set_up(module, example_batch, loss_of, torch.device(device), seconds)
-        fault = _bf16_fault(bench)
-        settings = [
-            setting
-            for setting in _SETTINGS
-            if setting.channels_last in bench.modules and not (fault and setting.precision == "bf16-mixed")
-        ]
-        rates = _time(bench, settings, seconds, deadline)
+        firsts = _first_passes(bench)
+        settings = _hopeful(firsts)
+        fault = _bf16_fault(bench, settings)
+        if fault:
+            firsts = {setting: taken for setting, taken in firsts.items() if not setting.is_bf16}
+            settings = _hopeful(firsts)
+        rates = _time(bench, settings, seconds)
     fastest = max(rates.values())
-    chosen = next(setting for setting in settings if rates.get(setting.name, 0.0) * (1 + PRECISION_TIE) >= fastest)
-    untimed = [setting.name for setting in settings if setting.name not in rates]
-    late = f"too slow here to be timed: {', '.join(untimed)}" if untimed else None
-    remarks = [remark for remark in (fault, late) if remark]
-    return PrecisionChoice(chosen.precision, chosen.channels_last, rates, _reason(chosen, rates, remarks))
+    chosen = next(setting for setting in settings if rates[setting.name] * (1 + PRECISION_TIE) >= fastest)
+    slow = ", ".join(setting.name for setting in firsts if setting not in settings)
+    remarks = [*([fault] if fault else []), *([f"less than half as fast: {slow}"] if slow else [])]
+    reason = _reason(chosen, rates, remarks)
+    return PrecisionChoice(**dataclasses.asdict(chosen), images_per_second=rates, reason=reason)
 
 
 def lay_out(batch: Any, *, channels_last: bool) -> Any:
@@ -154,12 +177,13 @@ class _Bench:
     loss_of: LossOf
     device: torch.device
 
-    def step(self, setting: _Setting) -> float:
+    def step(self, setting: Setting) -> float:
         """Seconds of one forward and backward pass."""
         module, batch = self.modules[setting.channels_last], lay_out(self.batch, channels_last=setting.channels_last)
+        depthwise_in_float32(module, setting.depthwise_float32)
         self._wait()
         started = time.perf_counter()
-        self.loss(module, batch, setting.precision).backward()
+        self.loss(module, batch, setting).backward()
         self._wait()
         taken = time.perf_counter() - started
         module.zero_grad()
@@ -170,11 +194,9 @@ class _Bench:
         rows = min(rows, self.rows)
         return dataclasses.replace(self, batch=_first(self.batch, rows, self.device), rows=rows)
 
-    def loss(self, module: nn.Module, batch: Any, precision: Precision) -> torch.Tensor:
-        """The mean loss of one of the copies, computed in that precision."""
-        if precision == "32-true":
-            return self.loss_of(module, batch)
-        with torch.autocast(self.device.type, torch.bfloat16):
+    def loss(self, module: nn.Module, batch: Any, setting: Setting) -> torch.Tensor:
+        """The mean loss of one of the copies, computed in that setting's precision."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=setting.is_bf16):
             return self.loss_of(module, batch)
 
     def _wait(self) -> None:
@@ -191,7 +213,7 @@ def _set_up(module: nn.Module, batch: Any, loss_of: LossOf, device: torch.device
     rows = _count(batch)
     few = min(rows, PRECISION_FEWEST_ROWS)
     trial = _Bench(modules, _first(batch, few, device), few, loss_of, device)
-    simplest = _Setting("32-true", min(modules))
+    simplest = Setting("32-true", min(modules))
     trial.step(simplest)  # the first pass pays for much that later ones don't
     turns = len(_SETTINGS) * (PRECISION_ROUNDS + 1)
     affordable = int(few * seconds / turns / trial.step(simplest))
@@ -207,20 +229,21 @@ def _formats(module: nn.Module, batch: Any) -> tuple[bool, ...]:
     return (True,) if images else (False, True)
 
 
-def _bf16_fault(bench: _Bench) -> str | None:
-    """Why bf16 can't be used, or None."""
-    kind = bench.device.type
-    if not torch.amp.is_autocast_available(kind) or (kind == "cuda" and not torch.cuda.is_bf16_supported()):
-        return f"{kind} has no bf16"
+def _bf16_fault(bench: _Bench, settings: Sequence[Setting]) -> str | None:
+    """Why the network can't be trained in bf16, or None; also where none of the settings would."""
+    wanted = next((setting for setting in settings if setting.is_bf16), None)
+    if wanted is None:
+        return None
     # Without dropout, so that both gradients are of one function.
     still = copy.deepcopy(next(iter(bench.modules.values()))).eval()
+    depthwise_in_float32(still, wanted.depthwise_float32)
     batch = _first(bench.batch, min(bench.rows, PRECISION_FEWEST_ROWS), bench.device)
     seed = torch.initial_seed()
     gradients = []
-    for precision in ("32-true", "bf16-mixed"):
+    for setting in (_SETTINGS[0], wanted):
         torch.manual_seed(seed)
-        loss = bench.loss(still, batch, precision)
-        if precision == "bf16-mixed" and not torch.isfinite(loss):
+        loss = bench.loss(still, batch, setting)
+        if setting.is_bf16 and not torch.isfinite(loss):
             return "in bf16 the loss is not finite"
         loss.backward()
         found = [parameter.grad.double().flatten() for parameter in still.parameters() if parameter.grad is not None]
@@ -231,19 +254,39 @@ def _bf16_fault(bench: _Bench) -> str | None:
     return None if cosine >= GRADIENT_COSINE else f"the bf16 gradient has a cosine of {cosine:.3f} to the float32 one"
 
 
-def _time(bench: _Bench, settings: Sequence[_Setting], seconds: float, deadline: float) -> dict[str, float]:
+def _first_passes(bench: _Bench) -> dict[Setting, float]:
+    """Seconds of a pass of a few rows in each setting that the device has, however slow."""
+    kind = bench.device.type
+    has_bf16 = torch.amp.is_autocast_available(kind) and (kind != "cuda" or torch.cuda.is_bf16_supported())
+    depthwise = has_depthwise(next(iter(bench.modules.values())))
+    few = bench.first(PRECISION_FEWEST_ROWS)
+    times: dict[Setting, float] = {}
+    for setting in _SETTINGS:
+        has_layers = setting.channels_last in bench.modules and (depthwise or not setting.depthwise_float32)
+        if has_layers and (has_bf16 or not setting.is_bf16):
+            first = few.step(setting)  # pays for what later ones don't
+            patient = not times or first < 4 * min(times.values())
+            times[setting] = min(first, few.step(setting)) if patient else first
+    return times
+
+
+def _hopeful(times: dict[Setting, float]) -> list[Setting]:
+    """Those that don't need twice the time of another, as bf16 does on a CPU that emulates it."""
+    return [setting for setting, taken in times.items() if taken < 2 * min(times.values())]
+
+
+def _time(bench: _Bench, settings: Sequence[Setting], seconds: float) -> dict[str, float]:
     """Images a second of each setting: the medians of rounds in which all take turns, so that all see one machine.
 
-    A round counts its fastest pass, because other work on the machine only ever adds time. After the deadline what is
-    measured so far has to do: at least the first setting.
+    A round counts its fastest pass, because other work on the machine only ever adds time. Where time has run out
+    after a round, what is measured so far has to do.
     """
     found: dict[str, list[float]] = {}
     share = seconds / (len(settings) * (PRECISION_ROUNDS + 1))
-    racing = _hopeful(bench, settings, deadline)
+    deadline = time.perf_counter() + PRECISION_LATENESS * seconds
+    racing = list(settings)
     for _ in range(PRECISION_ROUNDS):
         for setting in racing:
-            if found and time.perf_counter() > deadline:
-                break
             if setting.name not in found and bench.rows > PRECISION_FEWEST_ROWS:
                 bench.step(setting)  # its first pass of this size pays for what later ones don't
             times = [bench.step(setting)]
@@ -251,25 +294,14 @@ def _time(bench: _Bench, settings: Sequence[_Setting], seconds: float, deadline:
                 times.append(bench.step(setting))
             found.setdefault(setting.name, []).append(bench.rows / min(times))
         rates = {name: statistics.median(values) for name, values in found.items()}
+        if time.perf_counter() > deadline:
+            break
         # The next round runs backwards.
-        racing = [setting for setting in reversed(racing) if rates.get(setting.name, 0.0) > max(rates.values()) / 2]
+        racing = [setting for setting in reversed(racing) if rates[setting.name] > max(rates.values()) / 2]
     return rates
 
 
-def _hopeful(bench: _Bench, settings: Sequence[_Setting], deadline: float) -> list[_Setting]:
-    """Without those that need twice the time of another for a few rows, as bf16 does on a CPU that emulates it."""
-    few = bench.first(PRECISION_FEWEST_ROWS)
-    times: dict[_Setting, float] = {}
-    for setting in settings:
-        if times and time.perf_counter() > deadline:
-            break
-        first = few.step(setting)  # pays for what later ones don't
-        patient = not times or first < 4 * min(times.values())
-        times[setting] = min(first, few.step(setting)) if patient else first
-    return [setting for setting, seconds in times.items() if seconds < 2 * min(times.values())]
-
-
-def _reason(chosen: _Setting, rates: dict[str, float], remarks: Sequence[str]) -> str:
+def _reason(chosen: Setting, rates: dict[str, float], remarks: Sequence[str]) -> str:
     ranked = sorted(rates, key=lambda name: -rates[name])
     speeds = ", ".join(f"{name} {rates[name]:.0f}" for name in ranked)
     tied = "" if ranked[0] == chosen.name else f", the simplest within {PRECISION_TIE:.0%} of the fastest"

@@ -206,7 +206,7 @@ class Session:
             "augmentation": self._augmenter.identity,
             **shaping,
             "devices": wish.devices,
-            "precision": f"{recipe.precision.precision}, channels last {recipe.precision.channels_last}",
+            "precision": recipe.precision.name,
         }
         return Checkpoints(ground.folder / f"checkpoint-{cut}.pt", identity)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
-import lightning.fabric
+import lightning_fabric
 import numpy as np
 import numpy.typing as npt
 
@@ -60,7 +60,7 @@ class Team:
         """What the first process makes, in all of them; the others make nothing."""
         return make()
 
-    def fabric(self, choice: PrecisionChoice) -> lightning.fabric.Fabric | None:
+    def fabric(self, choice: PrecisionChoice) -> lightning_fabric.Fabric | None:
         """Where the loop runs, and in which precision; ``None`` leaves it to the loop."""
         return None
 

@@ -72,7 +72,8 @@ class Trial:
         """The learner as its training will begin: where, in which layout, in training mode and without the priors."""
         copied = copy.deepcopy(self.learner).to(self._device).train()
         copied.shift(-np.array(self._balance.prior_offsets))
-        return copied.to(memory_format=torch.channels_last) if self.recipe.precision.channels_last else copied
+        self.recipe.precision.prepare(copied)
+        return copied
 
     @property
     def _device(self) -> str:
@@ -98,7 +99,7 @@ class Trial:
         """As the loop computes it."""
         precision = self.recipe.precision
         inputs, targets = lay_out(pair[0].to(self._device), channels_last=precision.channels_last), pair[1]
-        with torch.autocast(self._device, torch.bfloat16, enabled=precision.precision == "bf16-mixed"):
+        with torch.autocast(self._device, torch.bfloat16, enabled=precision.is_bf16):
             return self._loss(model, (inputs, targets.to(self._device)))
 
 
