@@ -57,7 +57,7 @@ class Training:
     Parameters
     ----------
     learner:
-        At its start; it is trained in place.
+        At its start, also where the training goes on from a saved state; it is trained in place.
     cut:
         For the history's lines.
     fabric:
@@ -332,8 +332,6 @@ class Training:
                 "model": self._learner.state_dict(),
                 "optimizer": self._optimizer.state_dict(),
                 "average": self._average.state_dict() if self._average else None,
-                "anchor": self._anchor.state_dict(),
-                "start": self._start,
                 "best": self._best,
                 "best_losses": torch.from_numpy(self._best_losses),
                 "best_epoch": self._best_epoch,
@@ -356,9 +354,7 @@ class Training:
         self._optimizer.load_state_dict(state["optimizer"])
         if self._average and state["average"] is not None:
             self._average.load_state_dict(state["average"])
-        self._anchor.load_state_dict(state["anchor"])
         device = self._fabric.device
-        self._start = {key: value.to(device) for key, value in state["start"].items()}
         self._best = {key: value.to(device) for key, value in state["best"].items()}
         self._best_losses, self._best_epoch = state["best_losses"].numpy(), state["best_epoch"]
         self._lowest, self._reference = state["lowest"].numpy(), state["reference"].numpy()

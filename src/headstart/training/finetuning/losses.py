@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from headstart.errors import OptionError, RunError
+from headstart.errors import OptionError
 from headstart.training.finetuning.imbalance import Balance
 
 Kind = Literal["softmax", "sigmoid"]
@@ -132,19 +132,6 @@ class AnchorPenalty:
             squares = [norm.float().square() for norm in torch._foreach_norm(moved)]
             total = total.to(squares[0].device) + strength / 2 * torch.stack(squares).sum()
         return total
-
-    def state_dict(self) -> dict[str, Any]:
-        """Copies of the anchors, in order: a resumed training is held to the same ones."""
-        return {"anchors": [anchor.clone() for _, _, anchors in self._parts for anchor in anchors]}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take saved anchors over; raises :class:`RunError` where they are another network's."""
-        saved: Sequence[torch.Tensor] = state["anchors"]
-        ours = [anchor for _, _, anchors in self._parts for anchor in anchors]
-        if [anchor.shape for anchor in saved] != [anchor.shape for anchor in ours]:
-            raise RunError(f"the {len(saved)} saved anchors of weights are not those of this network's {len(ours)}")
-        for anchor, other in zip(ours, saved, strict=True):
-            anchor.copy_(other)
 
 
 def _learning(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:

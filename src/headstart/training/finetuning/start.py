@@ -11,7 +11,7 @@ import numpy.typing as npt
 from headstart.data.splits import folds
 from headstart.features.compiling import compile_trunk
 from headstart.features.engine import CompiledTrunk
-from headstart.features.extract import View, extract
+from headstart.features.extract import View, extract, probe_trunk
 from headstart.features.store import Store
 from headstart.training.examples import Ints
 from headstart.training.finetuning.augmentation import Augmenter
@@ -53,9 +53,8 @@ def harmful_transforms(ground: Ground, wish: Wish) -> tuple[frozenset[str], list
     part = examples.subset(train, pairs)
     features = part.features(TOP)
     penalty = choose(features, part.encoded, list(pairs), kind=examples.task.kind).penalty
-    compiled = compile_trunk(
-        ground.backbone.trunk(len(ground.backbone.stages)), engine=ground.engine, say=lambda line: None
-    )
+    # The probe's own trunk: its compiled graph is there, and so are the clean views.
+    compiled = compile_trunk(probe_trunk(ground.backbone), engine=ground.engine, say=lambda line: None)
     embed = partial(_embed, ground, train, compiled)
     found = check_transforms(augmenter, part, held_out_models(part, features, penalty), embed)
     harmful = [finding for finding in found if finding.left_out]
@@ -77,4 +76,4 @@ def _embed(ground: Ground, train: Ints, compiled: CompiledTrunk, view: View, row
     images = some(ground.images, train[rows])
     with Store.default(ground.say) as store:
         found = extract(images.read, images.names, images.hashes, compiled, store, ground.progress, view=view)
-        return found.whole().rows(slice(None), None, np.float32)
+        return found.whole().rows(slice(None), compiled.trunk.columns["features"], np.float32)
