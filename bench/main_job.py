@@ -95,6 +95,7 @@ def process(options: argparse.Namespace) -> dict[str, Any]:
                     "-m",
                     "headstart.cli",
                     "fit",
+                    "--budget=1s",
                     str(data),
                     "--json",
                     "--out",

@@ -32,6 +32,12 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
+@pytest.fixture(autouse=True)
+def probes_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fit that is not about budgets ends at its probes."""
+    monkeypatch.setenv("HEADSTART_BUDGET", "1s")
+
+
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """300 handwritten digits of three classes, a folder a class."""

@@ -6,6 +6,8 @@ import contextlib
 import dataclasses
 import importlib.metadata
 import logging
+import math
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -26,7 +28,7 @@ from headstart.evaluation.abstention import fit_abstain
 from headstart.features.compiling import compile_trunk
 from headstart.features.engine import CompiledTrunk, Say
 from headstart.features.extract import probe_trunk
-from headstart.planning.ascent import can_train, climb_within, draft, look
+from headstart.planning.ascent import can_train, climb_within, draft, look, why_not_climb
 from headstart.planning.fine_tuning import Site, check_fine_tuning, fine_tune_rung
 from headstart.planning.judging import (
     TOP,
@@ -46,11 +48,11 @@ from headstart.planning.tuning import TunedRung, history_csv
 from headstart.reporting.predictions import predictions_table
 from headstart.reporting.report import write_report
 from headstart.runs import Progress, Run, SilentProgress, Stopwatch
-from headstart.runs.budget import Budget, Countdown
+from headstart.runs.budget import Countdown
 from headstart.tasks import TASKS
 from headstart.training.examples import Examples
 from headstart.training.gathering import examples_of, extract_all
-from headstart.training.novelty import NoveltyReference, fit_novelty
+from headstart.training.novelty import fit_novelty
 from headstart.training.strategies import FINE_TUNED, Strategy, outputs_of
 
 if TYPE_CHECKING:
@@ -62,8 +64,6 @@ ABSTAIN_ERROR = 0.05
 HELD_OUT = 0.2
 # Up to this many images the fits' matrices are too small to gain from several threads on a laptop's cores.
 SMALL = 5000
-# What a plan is made for where nobody says: time for a cup of coffee, not for lunch.
-BUDGET = "2m"
 
 _LOG = logging.getLogger("headstart")
 
@@ -108,8 +108,8 @@ def fit(
     """
     options, progress, clock = options or Options(), progress or SilentProgress(), Stopwatch()
     options.check()
-    if countdown is None and (options.budget is not None or options.plan is not None):
-        countdown = Countdown.from_now(Budget.parse(options.budget or "none"))
+    if options.strategy == "auto":
+        countdown = countdown or Countdown.from_now(options.time())
     if options.offline:
         go_offline()
     with clock.section("load"):  # before there is a run folder, so that a wrong name leaves none behind
@@ -120,49 +120,48 @@ def fit(
             check_fine_tuning(options, backbone, dataset)
     with Run.create(Path(out) if out else None, dataset.name, _request(source, options), seed=options.seed) as run:
         found = _probe(dataset, backbone, options, clock, progress, say)
-        dataset, protocol, compiled, examples = found.dataset, found.protocol, found.compiled, found.examples
-        strategies, climbed = found.strategies, found.climbed
-        given, grouped, record = protocol.selection == "val", dataset.has_groups, climbed.record
-        site = Site(run, dataset, backbone, examples, climbed, given, progress, say, stop)
-        rung: TunedRung | None = None
+        dataset, protocol, examples = found.dataset, found.protocol, found.examples
+        given, grouped = protocol.selection == "val", dataset.has_groups
+        site = Site(run, dataset, backbone, examples, found.climbed, given, progress, say, stop)
+        finalist, record = None, found.climbed.record
         if options.strategy in FINE_TUNED:
             with clock.section("fine-tune"):
                 rung = fine_tune_rung(site, options, run.folder)
                 if stop():  # nobody asks any more
                     raise KeyboardInterrupt
-            record = rung.record
-        elif countdown is not None and protocol.test == "nested":
-            say("too few images to hold any out as a test, so only probes are compared; --test 0.2 lets rungs be tried")
-        elif countdown is not None:
-            with clock.section("climb"):
-                climbing = climb_within(site, options, compiled, countdown)
-            rung, climbed, record = climbing.chosen, climbing.probes, climbing.record
-        if rung is not None:
-            run.write("history.csv", history_csv(rung.tuned.history))
-            run.write("augmentations.png", rung.augmentations)
-            with clock.section("features"):
-                _, table = extract_all(dataset, rung.compiled, progress, say)
-            compiled, fitted, validation, tuned = rung.compiled, rung.fitted, rung.validation, rung.tuned
-            read_by_model = dataclasses.replace(rung.examples, table=table, places=examples.places)
+            finalist, record = _of_rung(rung, site, clock), rung.record
         else:
             with clock.section("train"), _blas_threads(len(dataset)):
-                fitted = refit_best(climbed, examples)
-                validation = judge_validation(climbed, examples, grouped=grouped, given=given)
-            read_by_model, tuned = examples, None
-        with clock.section("evaluate"), _blas_threads(len(dataset)):
-            top = read_by_model.features(TOP)
-            novelty = fit_novelty(top, examples.encoded, groups=examples.groups, seed=options.seed)
-            if protocol.test == "nested":
-                tested = judge_nested(strategies, examples, metric=options.metric, seed=options.seed, grouped=grouped)
+                finalist = _of_probes(found.climbed, found.compiled, site)
+        if countdown is not None:
+            kept_back = why_not_climb(countdown, nested=protocol.test == "nested")
+            if kept_back:
+                say(kept_back)
+                record = dataclasses.replace(record, steps=(kept_back,))
             else:
-                tested = _meet_test(dataset, read_by_model, fitted, frozen=examples, grouped=grouped)
-            model = _model(backbone, compiled, dataset, fitted, novelty, validation, options, tuned)
-            metrics = _metrics(model.record, dataset, validation, tested, protocol, options)
+                with clock.section("save"):
+                    write_model(run.path("model"), _model(finalist, site, options))
+                    say(_usable(finalist, dataset, countdown, options.seed))
+                with clock.section("climb"):
+                    climbing = climb_within(site, options, found.compiled, countdown)
+                record = climbing.record
+                if climbing.chosen is not None:
+                    finalist = _of_rung(climbing.chosen, site, clock)
+                elif climbing.probes.best is not found.climbed.best:
+                    finalist = _of_probes(climbing.probes, found.compiled, site)
+        with clock.section("evaluate"), _blas_threads(len(dataset)):
+            model = _model(finalist, site, options)
+            if protocol.test == "nested":
+                metric, seed = options.metric, options.seed
+                tested = judge_nested(found.strategies, examples, metric=metric, seed=seed, grouped=grouped)
+            else:
+                tested = _meet_test(dataset, finalist.read, finalist.fitted, frozen=examples, grouped=grouped)
+            metrics = _metrics(model.record, dataset, finalist.validation, tested, protocol, options)
         with clock.section("save"):
             write_model(run.path("model"), model)
             run.write("audit.json", audit_of(dataset, protocol))
             run.write("ladder.json", record)
-            run.write("predictions.parquet", predictions_table(dataset, (validation, tested)))
+            run.write("predictions.parquet", predictions_table(dataset, (finalist.validation, tested)))
             run.write("metrics.json", {**metrics, "seconds": clock.seconds(), "seed": options.seed})
         write_report(run.folder, dataset.read_image)
         deliver(run)
@@ -170,6 +169,44 @@ def fit(
             checkpoint.unlink()
         run.finish()
     return run
+
+
+@dataclass(frozen=True, eq=False)
+class _Finalist:
+    """The model that is kept: its trunk, head and tuned weights, the rows as it sees them, and who judged it."""
+
+    compiled: CompiledTrunk
+    fitted: Fitted
+    validation: Judged
+    read: Examples
+    tuned: Tuned | None
+
+
+def _of_probes(climbed: Climbed, compiled: CompiledTrunk, site: Site) -> _Finalist:
+    """The best probe, fitted on all development rows."""
+    validation = judge_validation(climbed, site.examples, grouped=site.dataset.has_groups, given=site.given)
+    return _Finalist(compiled, refit_best(climbed, site.examples), validation, site.examples, None)
+
+
+def _of_rung(rung: TunedRung, site: Site, clock: Stopwatch) -> _Finalist:
+    """A fine-tuned rung, with the features that its network gives to all images; its own files are written."""
+    site.run.write("history.csv", history_csv(rung.tuned.history))
+    site.run.write("augmentations.png", rung.augmentations)
+    with clock.section("features"):
+        _, table = extract_all(site.dataset, rung.compiled, site.progress, site.say)
+    read = dataclasses.replace(rung.examples, table=table, places=site.examples.places)
+    return _Finalist(rung.compiled, rung.fitted, rung.validation, read, rung.tuned)
+
+
+def _usable(finalist: _Finalist, dataset: Dataset, countdown: Countdown, seed: int) -> str:
+    """What a person has already, and how long more is looked for."""
+    scores = finalist.validation.scores(TASKS[dataset.task], dataset.classes, seed)
+    low, high = scores["accuracy_ci95"]
+    until = "it no longer pays"
+    if not math.isinf(countdown.until_end()):
+        until = f"{time.strftime('%H:%M:%S', time.localtime(time.time() + countdown.until_end()))} at the latest"
+    said = f"{scores['accuracy']:.0%} right ({low:.0%} to {high:.0%})"
+    return f"usable now: {said}; improving until {until}; Ctrl-C keeps the best"
 
 
 def plan(
@@ -184,9 +221,7 @@ def plan(
 
     Parameters
     ----------
-    options:
-        Its ``budget`` is two minutes where it has none.
-    source, progress, say, countdown:
+    source, options, progress, say, countdown:
         As for :func:`fit`.
 
     Raises
@@ -195,9 +230,8 @@ def plan(
         As :func:`fit` does.
     """
     options, progress = options or Options(), progress or SilentProgress()
-    options = dataclasses.replace(options, budget=options.budget or BUDGET)
     options.check()
-    countdown = countdown or Countdown.from_now(Budget.parse(options.budget or BUDGET))
+    countdown = countdown or Countdown.from_now(options.time())
     dataset = load(source, root=Path(options.root) if options.root else None)
     backbone = _licensed_backbone(options, say)
     found = _probe(dataset, backbone, options, Stopwatch(), progress, say)
@@ -279,17 +313,13 @@ def _request(source: Source, options: Options) -> dict[str, Any]:
     return {"source": where, **dataclasses.asdict(options)}
 
 
-def _model(
-    backbone: Backbone,
-    compiled: CompiledTrunk,
-    dataset: Dataset,
-    fitted: Fitted,
-    novelty: NoveltyReference,
-    validation: Judged,
-    options: Options,
-    tuned: Tuned | None,
-) -> SavedModel:
-    """Everything that goes into the artifact; ``backbone`` is as pretrained."""
+def _model(finalist: _Finalist, site: Site, options: Options) -> SavedModel:
+    """Everything that goes into the artifact."""
+    dataset, backbone, examples = site.dataset, site.backbone, site.examples
+    fitted, validation, compiled, tuned = finalist.fitted, finalist.validation, finalist.compiled, finalist.tuned
+    with _blas_threads(len(dataset)):
+        top = finalist.read.features(TOP)
+        novelty = fit_novelty(top, examples.encoded, groups=examples.groups, seed=options.seed)
     task = TASKS[dataset.task]
     confidence = task.confidence(validation.probabilities, fitted.thresholds)
     correct = task.correct(validation.targets, validation.probabilities, fitted.thresholds)

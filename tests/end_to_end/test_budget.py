@@ -37,19 +37,23 @@ def test_too_little_time_gives_the_probe_and_a_plan_that_can_be_edited(
     work = tmp_path / "work"
     done = headstart("fit", pictures, *SMALL, "--budget", "2s", "--out", "first")
     assert done.code == 0, done.err
-    plan = read_plan(work / "first" / "plan.json")
-    assert plan.rungs == ()
-    assert "the time holds no fine-tuning" in done.err
+    assert "only probes are fitted" in done.err
     ladder = json.loads((work / "first" / "ladder.json").read_text())
     assert ladder["chosen"].startswith(("linear_probe", "prototype"))
-    assert ladder["steps"] == ["every rung of the plan was tried"]
-    assert json.loads((work / "first" / "fingerprint.json").read_text())["images"] == 45
+    assert "of the budget of 2s are left" in ladder["steps"][0]
 
+    planned = headstart("plan", pictures, *SMALL[:2], "--budget", "1s", "--out", "plan.json")
+    assert planned.code == 0, planned.err
+    plan = read_plan(work / "plan.json")
+    assert plan.rungs == ()
     rung = PlannedRung("partial", 7, 2, 1, 1e-4, "light", 5.0)
-    (work / "edited.json").write_text(to_json(dataclasses.replace(plan, rungs=(rung,), quality="best")))
+    edited = dataclasses.replace(plan, rungs=(rung,), quality="best", budget="2m")
+    (work / "edited.json").write_text(to_json(edited))
     followed = headstart("fit", pictures, *SMALL, "--plan", "edited.json", "--out", "second")
     assert followed.code == 0, followed.err
+    assert "usable now: " in followed.err
     assert read_plan(work / "second" / "plan.json").rungs == (rung,)
+    assert json.loads((work / "second" / "fingerprint.json").read_text())["images"] == 45
     second = json.loads((work / "second" / "ladder.json").read_text())
     tried = [found["strategy"] for found in second["rungs"]]
     assert rung.name in tried or "too small" in second["steps"][-1]

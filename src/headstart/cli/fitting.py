@@ -28,14 +28,19 @@ from headstart.cli.options import (
 from headstart.cli.output import progress, say
 
 if TYPE_CHECKING:
+    from headstart.planning.options import Options
     from headstart.runs import Run
+
+# A first look takes no longer.
+_DEMO = "30s"
 
 
 def demo(out: Out = None, as_json: AsJson = False) -> None:
     """Fit a classifier of handwritten digits, which come with scikit-learn: a first look, in seconds."""
     from headstart.data.digits import digits_folder
+    from headstart.planning.options import Options
 
-    _fit(digits_folder(), out, as_json)
+    _fit(digits_folder(), out, as_json, Options(budget=_DEMO))
 
 
 def fit(
@@ -62,7 +67,10 @@ def fit(
     image_size: ImageSize = None,
     channels: Channels = 3,
     budget: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Climb beyond the probes for so long: 30s, 5m, 1h, none.")
+        str | None,
+        typer.Option(
+            metavar="TIME", help="How long the whole fit may take: 30s, 5m, 1h, none.", show_default="2m"
+        ),
     ] = None,
     quality: Annotated[
         Quality, typer.Option(help="How much a further gain must be, and which rung is kept.")
@@ -118,9 +126,9 @@ def fit(
     _fit(data, _interrupted(resume) if resume else out, as_json, wanted)
 
 
-def _fit(source: Any, out: Path | None, as_json: bool, options: Any = None) -> None:
+def _fit(source: Any, out: Path | None, as_json: bool, options: Options) -> None:
     from headstart.reporting import terminal
-    from headstart.runs.budget import Budget, Countdown
+    from headstart.runs.budget import Countdown
     from headstart.workflow import fit as run_fit
 
     def show(run: Run) -> None:
@@ -130,17 +138,18 @@ def _fit(source: Any, out: Path | None, as_json: bool, options: Any = None) -> N
             terminal.show_run(run.folder)
 
     clock = None
-    if options is not None and options.budget is not None:
-        clock = Countdown.of_process(Budget.parse(options.budget))
+    if options.strategy == "auto":
+        clock = Countdown.of_process(options.time())
     run_fit(
         source, options, out=out, progress=progress(), say=say, deliver=show, stop=_terminated(options), countdown=clock
     )
 
 
-def _terminated(options: Any) -> Callable[[], bool]:
+def _terminated(options: Options) -> Callable[[], bool]:
     """Whether SIGTERM came while a network is trained, which then saves its state; a second one ends it at once.
 
-    Until the training first asks, there is no state to save, and SIGTERM is as Ctrl-C.
+    A climb keeps the best that there is, and finishes. Until the training first asks, there is no state to save, and
+    SIGTERM is as Ctrl-C.
     """
     from headstart.training.strategies import FINE_TUNED
 
@@ -156,7 +165,7 @@ def _terminated(options: Any) -> Callable[[], bool]:
         training.set()
         return came.is_set()
 
-    if options is not None and options.strategy in FINE_TUNED:
+    if options.strategy in ("auto", *FINE_TUNED):
         signal.signal(signal.SIGTERM, terminate)
     return asked
 

@@ -26,7 +26,7 @@ from headstart.cli.output import progress, say
 def plan(
     data: Data,
     out: Annotated[Path | None, typer.Option(help="Write the plan to this file, for `fit --plan`.")] = None,
-    budget: Annotated[str, typer.Option(metavar="TIME", help="30s, 5m, 1h or none.")] = "2m",
+    budget: Annotated[str | None, typer.Option(metavar="TIME", help="30s, 5m, 1h or none.", show_default="2m")] = None,
     quality: Annotated[Quality, typer.Option(help="How much a further gain must be.")] = Quality.balanced,
     backbone: Backbone = DEFAULT_BACKBONE,
     metric: Annotated[Metric, typer.Option(help="What governs every choice.")] = Metric.accuracy,
@@ -37,11 +37,11 @@ def plan(
     channels: Channels = 3,
     as_json: AsJson = False,
 ) -> None:
-    """Say what `fit --budget` would try and why; only probes are fitted."""
+    """Say what `fit` would try within a budget and why; only probes are fitted."""
     from headstart import files, records, workflow
     from headstart.planning.options import Options
     from headstart.reporting.plan_table import show_plan
-    from headstart.runs.budget import Budget, Countdown
+    from headstart.runs.budget import Countdown
 
     options = Options(
         backbone=backbone,
@@ -55,9 +55,8 @@ def plan(
         quality=quality.value,
     )
     # A fit would have the whole budget: what was spent on looking is in the store by then.
-    found = workflow.plan(
-        data, options, progress=progress(), say=say, countdown=Countdown.from_now(Budget.parse(budget))
-    )
+    clock = Countdown.from_now(options.time())
+    found = workflow.plan(data, options, progress=progress(), say=say, countdown=clock)
     if out is not None:
         files.write_atomic(out, records.to_json(found))
     if as_json:

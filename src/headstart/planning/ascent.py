@@ -10,6 +10,7 @@ from headstart import records
 from headstart.backbones.backbone import Backbone
 from headstart.data import Dataset
 from headstart.features.engine import CompiledTrunk, Say
+from headstart.planning.choice import TIME_SAFETY
 from headstart.planning.climbing import Climb, Ladder
 from headstart.planning.drafting import Wanted, draft_plan
 from headstart.planning.fine_tuning import Site, fine_tune_rung, in_planned
@@ -27,12 +28,15 @@ from headstart.planning.plan import (
     require_same_data,
 )
 from headstart.planning.situation import Situation
-from headstart.planning.surveying import situation_of, timings_of
+from headstart.planning.surveying import STARTUP_SECONDS, situation_of, timings_of
 from headstart.planning.tuning import TunedRung
 from headstart.runs import Progress
 from headstart.runs.budget import Countdown
 from headstart.training.examples import Examples
 
+# With fewer seconds left no rung could be trained, so none is looked for: a survey takes some, and each rung's set-up
+# STARTUP_SECONDS.
+LEAST_CLIMB = STARTUP_SECONDS
 # Images that are decoded for the fingerprint of a fit: their sizes and colours are known well enough from these.
 _LOOKED_AT = 2000
 
@@ -45,11 +49,41 @@ def climb_within(site: Site, options: Options, compiled: CompiledTrunk, countdow
     compiled:
         The trunk that the probes were fitted on.
 
+    An interruption (Ctrl-C) ends the climb with the best that there is.
+
     Raises
     ------
     OptionError
         If the plan that is given was made for other data, or another backbone.
     """
+    try:
+        ladder = _ladder(site, options, compiled, countdown)
+    except KeyboardInterrupt:
+        reason = "interrupted before the first rung: the probe is kept"
+        return Climb(None, site.climbed, dataclasses.replace(site.climbed.record, steps=(reason,)))
+    return ladder.climb()
+
+
+def why_not_climb(countdown: Countdown, *, nested: bool) -> str:
+    """Why a fit ends at its probes, whatever the data is; empty where it may go on.
+
+    Parameters
+    ----------
+    nested:
+        Whether the images are too few to hold any out as a test.
+    """
+    if not can_train():
+        return 'only probes are fitted: pip install "headstart[train]" lets a fit try more, within its --budget'
+    if nested:
+        return "too few images to hold any out as a test, so only probes are compared; --test 0.2 lets rungs be tried"
+    if not countdown.holds(LEAST_CLIMB):
+        left = f"{countdown.remaining():.0f} s of the budget of {countdown.budget} are left"
+        return f"only probes are fitted: {left}, too little to train more; allow more with --budget"
+    return ""
+
+
+def _ladder(site: Site, options: Options, compiled: CompiledTrunk, countdown: Countdown) -> Ladder:
+    """Survey, plan, and set up the climb."""
     situation = situation_of(
         _fingerprint(site, options),
         site.examples,
@@ -69,7 +103,7 @@ def climb_within(site: Site, options: Options, compiled: CompiledTrunk, countdow
         if decision.key in ("tuning", "rungs"):
             site.say(decision.reason)
     parameters = sum(stage.parameters for stage in site.backbone.stages)
-    ladder = Ladder(
+    return Ladder(
         plan,
         site.climbed,
         site.examples,
@@ -79,7 +113,6 @@ def climb_within(site: Site, options: Options, compiled: CompiledTrunk, countdow
         cost=Cost(4 * parameters),
         say=site.say,
     )
-    return ladder.climb()
 
 
 def can_train() -> bool:
@@ -134,7 +167,11 @@ def _fingerprint(site: Site, options: Options) -> Fingerprint:
 
 
 def _tune(site: Site, options: Options, rung: PlannedRung, countdown: Countdown) -> TunedRung:
-    """One rung, which ends with the time."""
-    timed = dataclasses.replace(site, stop=lambda: site.stop() or not countdown.holds(0.0))
+    """One rung, which ends with the time: at an epoch after which another one would not fit, or at once."""
+    timed = dataclasses.replace(
+        site,
+        stop=lambda: site.stop() or not countdown.holds(0.0),
+        ends=lambda seconds: not countdown.holds(TIME_SAFETY * seconds),
+    )
     rate = f"-{rung.rate:g}" if rung.rate else ""
     return fine_tune_rung(timed, in_planned(options, rung), site.run.path(f"rungs/{rung.strategy}-{rung.cut}{rate}"))

@@ -65,6 +65,8 @@ class Site:
         Whether the held-out rows are the user's own validation split.
     stop:
         Asked after each step of a training whether to save its state and end.
+    ends:
+        Asked after each epoch, with its seconds, whether there is no time for another one.
     """
 
     run: Run
@@ -76,6 +78,7 @@ class Site:
     progress: Progress
     say: Say
     stop: Callable[[], bool]
+    ends: Callable[[float], bool] = lambda seconds: False
 
 
 def fine_tune_rung(site: Site, options: Options, folder: Path) -> TunedRung:
@@ -106,6 +109,7 @@ def fine_tune_rung(site: Site, options: Options, folder: Path) -> TunedRung:
         site.say,
         folder,
         site.stop,
+        site.ends,
     )
     wish = options.wish(len(examples.folds[0][0]))
     with _listeners(site.run, options, site.say) as tell:

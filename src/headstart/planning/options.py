@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from headstart.backbones.catalogue import DEFAULT_BACKBONE
@@ -13,6 +14,7 @@ from headstart.errors import OptionError
 from headstart.evaluation.metrics import METRICS
 from headstart.features.engine import EngineName
 from headstart.planning.choice import Quality
+from headstart.planning.plan import read_plan
 from headstart.runs.budget import Budget
 from headstart.training.finetuning.presets import find_preset
 from headstart.training.strategies import FINE_TUNED, STRATEGIES
@@ -51,7 +53,8 @@ class Options:
     channels:
         Channels of the images: 3 is RGB, 1 grey, other numbers need NumPy arrays or multi-band TIFFs.
     budget:
-        With the strategy ``auto``: climb beyond the probes for so long (``30s``, ``5m``, ``1h``, ``none``).
+        With the strategy ``auto``: climb beyond the probes for so long (``30s``, ``5m``, ``1h``, ``none``); by default
+        what the plan says, or :meth:`headstart.runs.budget.Budget.usual`.
     quality:
         ``fast``, ``balanced`` or ``best``: how much a further gain must be, and which rung is kept.
     plan:
@@ -121,6 +124,18 @@ class Options:
         if self.engine not in ("auto", "openvino", "torch"):
             raise OptionError(f"unknown engine {self.engine!r}: choose auto, openvino or torch")
         check_allowed(self.licence)
+
+    def time(self) -> Budget:
+        """How long a climb may take.
+
+        Raises
+        ------
+        HeadstartError
+            If the budget, or the plan that names one, can't be read.
+        """
+        if self.budget is not None:
+            return Budget.parse(self.budget)
+        return Budget.usual() if self.plan is None else Budget.parse(read_plan(Path(self.plan)).budget)
 
     def wish(self, rows: int) -> Wish:
         """The fine-tuning that is asked for, of so many training rows: fewer than a usual batch make one batch.

@@ -15,6 +15,9 @@ from headstart.errors import OptionError
 UNLIMITED = ("none", "unlimited")
 """Words for a budget without an end."""
 
+USUAL = "2m"
+"""Where nobody says: time for a cup of coffee, not for lunch. ``HEADSTART_BUDGET`` sets another one."""
+
 # What the end of a run is given: test, save and report took 0.5 to 3 s on up to 600 test images, and grow with them.
 RESERVE_LEAST = 3.0
 RESERVE_SHARE = 0.05
@@ -73,6 +76,21 @@ class Budget:
             raise OptionError(f"{text!r} is no budget: {_WAY_OUT}")
         parts = zip(match.groups(), _SECONDS.values(), strict=True)
         return cls(sum(float(number) * unit for number, unit in parts if number))
+
+    @classmethod
+    def usual(cls) -> Budget:
+        """What ``HEADSTART_BUDGET`` says, or two minutes.
+
+        Raises
+        ------
+        OptionError
+            If the variable holds no budget.
+        """
+        wanted = os.environ.get("HEADSTART_BUDGET", USUAL)
+        try:
+            return cls.parse(wanted)
+        except OptionError as error:
+            raise OptionError(f"HEADSTART_BUDGET: {error}") from error
 
     @classmethod
     def minutes(cls, count: float) -> Budget:

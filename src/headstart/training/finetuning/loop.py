@@ -68,6 +68,8 @@ class Training:
         Called with each line of the history.
     stop:
         Asked before each epoch and after each step whether to save and raise :class:`Interrupted`.
+    ends:
+        Asked after each epoch, with its seconds, whether to take the best so far; only where one process trains.
     """
 
     def __init__(
@@ -82,9 +84,10 @@ class Training:
         checkpoints: Checkpoints | None = None,
         tell: Callable[[EpochRow], None] = lambda row: None,
         stop: Callable[[], bool] = lambda: False,
+        ends: Callable[[float], bool] = lambda seconds: False,
     ) -> None:
         self._recipe, self._rows, self._held, self._cut = recipe, rows, held, cut
-        self._checkpoints, self._tell, self._stop = checkpoints, tell, stop
+        self._checkpoints, self._tell, self._stop, self._ends = checkpoints, tell, stop, ends
         self._kind: Kind = learner.kind
         counts = tuple(int(count) for count in rows.targets.sum(0))
         self._balance: Balance = recipe.balance_for(counts, self._kind, len(rows.targets))
@@ -140,6 +143,9 @@ class Training:
             self._close_epoch(self._sums[0] / self._sums[1], (self._sums[1] - done) / seconds, seconds)
             self._sums = [0.0, 0.0]
             self._save()
+            if self._epoch < self._recipe.epochs and self._ends(time.perf_counter() - started):
+                self._notes.append(f"the time ended after epoch {self._epoch} of {self._recipe.epochs}")
+                break
         coefficient = self._interpolate()
         if self._warning:
             self._notes.append(self._warning)

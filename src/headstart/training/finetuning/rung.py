@@ -103,7 +103,13 @@ def held_back(wish: Wish, cut: int, stages: int) -> Wish | None:
 def _without_features(ground: Ground) -> Ground:
     """What other processes need of the ground: all but the features, which the head was fitted on, and the reports."""
     examples = dataclasses.replace(ground.examples, table=FeatureTable.from_array(np.empty((0, 0), np.float32)))
-    return dataclasses.replace(ground, examples=examples, say=print, progress=SilentProgress(), stop=bool)
+    silent = dataclasses.replace(ground, examples=examples, say=print, progress=SilentProgress())
+    return dataclasses.replace(silent, stop=bool, ends=_never)
+
+
+def _never(seconds: float) -> bool:
+    """Time is counted in one process only: several would not agree."""
+    return False
 
 
 def contact_sheet_of(ground: Ground, wish: Wish, tuned: Tuned) -> bytes:

@@ -89,6 +89,7 @@ class Session:
                 checkpoints=self._checkpoints(cut, recipe, compiled),
                 tell=self._tell,
                 stop=ground.stop,
+                ends=ground.ends,
             )
             return self._tuned(training.run(), cut, recipe)
 

@@ -43,6 +43,10 @@ class Ground:
         which are held out to judge.
     metric, score:
         The governing metric's name, and the metric of (targets, calibrated probabilities, thresholds or ``None``).
+    stop:
+        Asked after each step whether to save the state and end.
+    ends:
+        Asked after each epoch, with its seconds, whether there is no time for another one.
     """
 
     backbone: Backbone
@@ -55,6 +59,7 @@ class Ground:
     say: Say
     folder: Path | None
     stop: Callable[[], bool] = lambda: False
+    ends: Callable[[float], bool] = lambda seconds: False
 
     @property
     def fold(self) -> tuple[Ints, Ints]:
