@@ -43,7 +43,7 @@ from headstart.planning.judging import (
 from headstart.planning.ladder import Climbed, candidates, climb
 from headstart.planning.options import Options
 from headstart.planning.plan import Plan
-from headstart.planning.surveying import situation_of
+from headstart.planning.surveying import situation_of, timings_of
 from headstart.planning.tuning import TunedRung, history_csv
 from headstart.reporting.predictions import predictions_table
 from headstart.reporting.report import write_report
@@ -244,7 +244,8 @@ def plan(
         given=found.protocol.selection == "val",
         trainable=can_train(),
     )
-    return draft(dataset, examples, backbone, found.compiled, situation, options, countdown)
+    timings = timings_of(dataset, examples, backbone, found.compiled) if situation.trainable else {}
+    return draft(dataset, examples, found.climbed, backbone, situation, timings, options, countdown)
 
 
 @dataclass(frozen=True, eq=False)

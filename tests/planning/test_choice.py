@@ -127,27 +127,29 @@ def test_an_average_is_kept_only_where_it_is_worth_its_cost() -> None:
         assert why in found.reason
 
 
+# So many rows tell every gain from luck.
+MANY = 10**9
 WAITING = [Waiting("top", 20), Waiting("deep", 90)]
 
 
 def test_cheap_rungs_come_first_while_more_is_expected() -> None:
     posterior = _posterior({"top": 2.0, "deep": 4.0}, {"top": 3.0, "deep": 3.0})
-    step = continue_climbing(WAITING, ["probe"], posterior, "balanced", 300)
+    step = continue_climbing(WAITING, ["probe"], posterior, "balanced", 300, units=MANY)
     assert (step.name, step.by_clock) == ("top", False)
     assert "top is expected to add 2." in step.reason
     assert "about 20 s of the 300 s that are left" in step.reason
-    assert continue_climbing(WAITING[1:], ["probe", "top"], posterior, "balanced", math.inf).name == "deep"
+    assert continue_climbing(WAITING[1:], ["probe", "top"], posterior, "balanced", math.inf, units=MANY).name == "deep"
 
 
 def test_a_rung_without_prospects_is_passed_over() -> None:
     posterior = _posterior({"top": -3.0, "deep": 4.0}, {"top": 1.0, "deep": 3.0})
-    assert continue_climbing(WAITING, ["probe"], posterior, "balanced", 300).name == "deep"
+    assert continue_climbing(WAITING, ["probe"], posterior, "balanced", 300, units=MANY).name == "deep"
 
 
 @pytest.mark.parametrize(("quality", "name"), [("fast", None), ("balanced", "top"), ("best", "top")])
 def test_quality_says_how_little_is_still_worth_a_try(quality: str, name: str | None) -> None:
     posterior = _posterior({"top": 0.0}, {"top": 1.0})  # 0.4 points are expected of it
-    step = continue_climbing(WAITING[:1], ["probe"], posterior, quality, 300)  # type: ignore[arg-type]
+    step = continue_climbing(WAITING[:1], ["probe"], posterior, quality, 300, units=MANY)  # type: ignore[arg-type]
     assert step.name == name
     assert step.expected == pytest.approx(0.399, abs=1e-3)
     if name is None:
@@ -156,15 +158,15 @@ def test_quality_says_how_little_is_still_worth_a_try(quality: str, name: str | 
 
 def test_the_budget_ends_the_climb_with_a_margin() -> None:
     posterior = _posterior({"top": 2.0, "deep": 4.0}, {"top": 3.0, "deep": 3.0})
-    assert continue_climbing(WAITING, ["probe"], posterior, "best", 26).name == "top"
-    step = continue_climbing(WAITING, ["probe"], posterior, "best", 25)
+    assert continue_climbing(WAITING, ["probe"], posterior, "best", 26, units=MANY).name == "top"
+    step = continue_climbing(WAITING, ["probe"], posterior, "best", 25, units=MANY)
     assert (step.name, step.by_clock) == (None, True)
     assert "top takes about 20 s, with a margin 26, and 25 s are left" in step.reason
 
 
 def test_skipping_a_rung_for_time_is_known_as_the_clocks_work() -> None:
     posterior = _posterior({"top": 2.0, "deep": 4.0}, {"top": 3.0, "deep": 3.0})
-    step = continue_climbing(WAITING[::-1], ["probe"], posterior, "best", 60)
+    step = continue_climbing(WAITING[::-1], ["probe"], posterior, "best", 60, units=MANY)
     assert (step.name, step.by_clock) == ("top", True)
 
 
@@ -173,12 +175,14 @@ def test_a_failed_rung_does_not_end_the_climb() -> None:
     assert has_failed("top", "probe", posterior)
     assert not has_failed("deep", "probe", posterior)
     assert retry_rate(1e-3) == pytest.approx(1e-4)
-    step = continue_climbing([Waiting("again", 20), *WAITING[1:]], ["probe", "top"], posterior, "balanced", 300)
+    step = continue_climbing(
+        [Waiting("again", 20), *WAITING[1:]], ["probe", "top"], posterior, "balanced", 300, units=MANY
+    )
     assert step.name == "again"
 
 
 def test_when_all_was_tried_it_ends() -> None:
-    step = continue_climbing([], ["probe"], _posterior({}), "best", 300)
+    step = continue_climbing([], ["probe"], _posterior({}), "best", 300, units=MANY)
     assert (step.name, step.expected) == (None, 0.0)
     assert "every rung" in step.reason
 
@@ -192,7 +196,7 @@ def test_labels_that_do_not_belong_to_the_images_are_not_climbed_on(quality: str
     prior = prior_of(Conditions(600, 150, 0.2, 75.0, 1.4, belief=0.0), KINDS, probe="probe")
     nothing = RowScores(np.zeros(0), np.zeros(0))
     posterior = update(prior, observe(nothing, {}))
-    step = continue_climbing(ALL, ["probe"], posterior, quality, math.inf)  # type: ignore[arg-type]
+    step = continue_climbing(ALL, ["probe"], posterior, quality, math.inf, units=MANY)  # type: ignore[arg-type]
     assert step.name is None
 
 
@@ -208,8 +212,8 @@ def test_a_rung_that_gained_nothing_on_many_rows_makes_fast_stop_where_it_would_
     probe = _judged(0.94, 2000, 0)
     before = update(prior, observe(probe, {}))
     after = update(prior, observe(probe, {"top": _judged(0.94, 2000, 1), "middle": _judged(0.935, 2000, 2)}))
-    assert continue_climbing(ALL, ["probe"], before, "fast", math.inf).name == "top"
-    step = continue_climbing(ALL[2:], ["probe", "top", "middle"], after, "fast", math.inf)
+    assert continue_climbing(ALL, ["probe"], before, "fast", math.inf, units=MANY).name == "top"
+    step = continue_climbing(ALL[2:], ["probe", "top", "middle"], after, "fast", math.inf, units=MANY)
     assert (step.name, step.by_clock) == (None, False)
 
 
@@ -218,4 +222,4 @@ def test_a_large_gain_on_many_rows_leads_on() -> None:
     probe, top = _judged(0.80, 400, 0), _judged(0.86, 400, 1)
     posterior = update(prior, observe(probe, {"top": top}))
     assert posterior.best(["probe", "top"]) == "top"
-    assert continue_climbing(ALL[1:], ["probe", "top"], posterior, "balanced", 200).name == "middle"
+    assert continue_climbing(ALL[1:], ["probe", "top"], posterior, "balanced", 200, units=MANY).name == "middle"

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headstart.planning.climbing import AGAIN, Climb, Ladder, probe_scores
+from headstart.planning.climbing import AGAIN, Climb, Ladder
 from headstart.planning.judging import Judged
 from headstart.planning.ladder import Climbed, Rung, candidates, climb
 from headstart.planning.limits import Cost
-from headstart.planning.plan import DataIdentity, Plan, PlannedRung, Validation
+from headstart.planning.plan import DataIdentity, Decision, Plan, PlannedRung, Validation
 from headstart.planning.rule_table import FIRST
 from headstart.planning.situation import ProbeScore, Situation
 from headstart.runs.budget import Budget, Countdown
@@ -48,7 +48,7 @@ def _plan(**values: Any) -> Plan:
 
 
 def _situation(examples: Examples, climbed: Climbed) -> Situation:
-    scores = probe_scores(climbed, FIRST, examples)
+    scores = climbed.scores[FIRST]
     accuracy, loss = float(scores.correct.mean()), float(scores.losses.mean())
     probe = ProbeScore(accuracy, (accuracy - 0.05, accuracy + 0.05), loss, len(examples), 1 / 3)
     return Situation("classification", 360, 3, 120, 120.0, 120, 360, 0, None, probe, 0.25, 9, 224, "crop", True)
@@ -75,6 +75,11 @@ class Trainings:
         return SimpleNamespace(validation=judged, record=record, tuned=SimpleNamespace(notes=(f"cut {rung.cut}",)))
 
 
+def _half_a_minute(rung: PlannedRung, left: float) -> tuple[PlannedRung | None, Decision]:
+    decision = Decision(f"{rung.name}.epochs", "empirical", "12", "it takes 30 s", by_clock=left < 30)
+    return (dataclasses.replace(rung, seconds=30.0) if left >= 30 else None), decision
+
+
 def _climb(examples: Examples, tune: Any, *, countdown: Countdown | None = None, **values: Any) -> Climb:
     climbed = climb(candidates("auto", examples, "accuracy"), examples, metric="accuracy", cut=9, seed=0)
     ladder = Ladder(
@@ -82,6 +87,7 @@ def _climb(examples: Examples, tune: Any, *, countdown: Countdown | None = None,
         climbed,
         examples,
         _situation(examples, climbed),
+        time=_half_a_minute,
         tune=tune,
         countdown=countdown or Countdown.from_now(Budget(None)),
         cost=Cost(20_000_000),
@@ -149,3 +155,18 @@ def test_an_interrupted_climb_keeps_the_best(examples: Examples) -> None:
     found = _climb(examples, interrupted, quality="best")
     assert found.record.chosen == TOP
     assert "interrupted" in found.record.steps[-1] or "too small" in found.record.steps[-1]
+
+
+def test_seconds_are_forecast_only_of_rungs_that_are_worth_a_try(examples: Examples) -> None:
+    untimed = tuple(dataclasses.replace(rung, seconds=None) for rung in RUNGS)
+    tune = Trainings(examples, {(7, 1e-3): 0.95, (4, 1e-3): 0.95, (0, 1e-3): 0.95})
+    found = _climb(examples, tune, rungs=untimed)
+    assert found.plan is not None
+    tried = {cut for cut, _ in tune.tried}
+    assert {rung.cut for rung in found.plan.rungs if rung.seconds == 30.0} == tried
+    assert len(found.plan.decisions) == len(tried) > 0
+    late = _climb(examples, tune, rungs=untimed, countdown=Countdown.from_now(Budget(20.0)))
+    assert late.chosen is None
+    assert late.plan is not None
+    assert not late.plan.rungs
+    assert late.plan.decisions[0].by_clock

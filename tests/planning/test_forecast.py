@@ -120,9 +120,9 @@ def test_training_parts_are_nested_stratified_and_whole_in_their_groups(
     seen: list[list[Fold]] = []
     true_logits = forecast_module._logits
 
-    def spy(learned: object, of: Examples, nested: list[Fold]) -> npt.NDArray[np.float64]:
+    def spy(learned: object, of: Examples, nested: list[Fold], tolerance: float) -> npt.NDArray[np.float64]:
         seen.append(nested)
-        return true_logits(learned, of, nested)  # type: ignore[arg-type]
+        return true_logits(learned, of, nested, tolerance)  # type: ignore[arg-type]
 
     monkeypatch.setattr(forecast_module, "_logits", spy)
     curve = learning_curve(examples, learn(PROBE, examples))

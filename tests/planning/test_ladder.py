@@ -8,7 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from headstart.planning.ladder import Climbed, LadderRecord, candidates, climb
+from headstart.data.splits import folds
+from headstart.planning.ladder import Climbed, LadderRecord, candidates, climb, race
+from headstart.planning.refolding import deal_again, dealt
+from headstart.planning.rule_table import DEALS, ENOUGH_VALIDATION_ROWS
 from headstart.records import from_json, to_json
 from headstart.training.examples import Examples
 from headstart.training.strategies import STRATEGIES
@@ -108,8 +111,98 @@ def test_labels_that_do_not_exclude_each_other_are_raced_too(make_examples: Make
 
 
 def test_calibrated_probabilities_are_those_of_the_chosen_rung(make_examples: MakeExamples) -> None:
-    examples = make_examples([60, 60, 60], top=0.2)
+    examples = make_examples([70, 70, 70], top=0.2)
     climbed = _climb(examples)
     chosen = next(rung for rung in climbed.record.rungs if rung.strategy == climbed.record.chosen)
     right = climbed.calibration.probabilities.argmax(1) == examples.targets[examples.judged]
     assert right.mean() == pytest.approx(chosen.score)
+
+
+@pytest.mark.parametrize(("metric", "task"), [("accuracy", "classification"), ("macro_f1", "multilabel")])
+def test_few_rows_are_judged_by_the_mean_over_several_deals_of_their_folds(
+    make_examples: MakeExamples, metric: str, task: str
+) -> None:
+    examples = make_examples([40, 40, 40], top=0.3, stage=0.3, task=task)
+    strategies = candidates("auto", examples, metric)
+    climbed = climb(strategies, examples, metric=metric, cut=9, seed=0)
+    deals = dealt(examples, 0)
+    apart = [race(strategies, [deal], metric=metric, cut=9, seed=0) for deal in deals]
+    assert len(apart) == DEALS
+    for number, rung in enumerate(climbed.record.rungs):
+        title = rung.strategy
+        scores = [one.record.rungs[number].score for one in apart]
+        assert len(set(scores)) > 1 or title == "prototype"
+        assert rung.score == pytest.approx(np.mean(scores))
+        np.testing.assert_allclose(
+            climbed.scores[title].losses, np.mean([one.scores[title].losses for one in apart], axis=0)
+        )
+        assert rung.log_loss == pytest.approx(climbed.scores[title].losses.mean())
+        own, of_first = climbed.tried[title], apart[0].tried[title]
+        np.testing.assert_array_equal(own[0].logits, of_first[0].logits)
+        np.testing.assert_array_equal(own[1].probabilities, of_first[1].probabilities)
+        temperatures = [one.tried[title][1].temperature for one in apart]
+        assert min(temperatures) <= own[1].temperature <= max(temperatures)
+        assert own[0].penalty in [one.tried[title][0].penalty for one in apart]
+    assert f"dealt {DEALS} times" in climbed.record.notes[0]
+
+
+def test_with_several_deals_the_score_depends_less_on_their_luck(make_examples: MakeExamples) -> None:
+    examples = make_examples([25, 25, 25], top=0.3, stage=0.3)
+    strategies = candidates("linear_probe", examples, "accuracy")
+
+    def deviation(times: int) -> float:
+        return float(np.std([_score(deal_again(_redealt(examples, seed), times, seed)) for seed in range(8)]))
+
+    def _score(deals: tuple[Examples, ...]) -> float:
+        return race(strategies, deals, metric="accuracy", cut=9, seed=0).record.rungs[0].score
+
+    assert deviation(5) < 0.75 * deviation(1)
+
+
+def test_many_rows_and_a_validation_split_of_the_users_are_judged_once(make_examples: MakeExamples) -> None:
+    many = make_examples([ENOUGH_VALIDATION_ROWS // 2] * 2)
+    few = make_examples([20, 20])
+    given = replace(few, folds=few.folds[:1])
+    assert dealt(many, 0) == (many,)
+    assert dealt(given, 0) == (given,)
+    for examples in (many, given):
+        assert not _climb(examples).record.notes
+    grouped = make_examples([300, 300], groups=np.arange(600) // 6)
+    assert len(dealt(grouped, 0)) == DEALS
+
+
+def test_every_deal_keeps_groups_together_and_the_first_is_what_rungs_above_are_judged_on(
+    make_examples: MakeExamples,
+) -> None:
+    examples = make_examples([60, 60], groups=np.arange(120) // 4)
+    deals = dealt(examples, 7)
+    assert deals[0] is examples
+    held = set()
+    for deal in deals:
+        held.add(tuple(np.sort(deal.folds[0][1])))
+        for seen, out in deal.folds:
+            assert not np.intersect1d(examples.groups[seen], examples.groups[out]).size
+    assert len(held) == len(deals)
+    again = dealt(examples, 7)
+    for one, other in zip(deals, again, strict=True):
+        np.testing.assert_array_equal(one.folds[0][1], other.folds[0][1])
+    neighbour = {tuple(np.sort(deal.folds[0][1])) for deal in dealt(_redealt(examples, 8), 8)[1:]}
+    assert not neighbour & held
+
+
+def test_a_row_that_only_some_deals_hold_out_is_judged_by_those(make_examples: MakeExamples) -> None:
+    examples = make_examples([30, 30], top=0.3, stage=0.3)
+    (seen, held), *others = dealt(examples, 0)[1].folds
+    kept = replace(examples, folds=((np.append(seen, held[0]), held[1:]), *others))
+    strategies = candidates("linear_probe", examples, "accuracy")
+    both = race(strategies, [examples, kept], metric="accuracy", cut=9, seed=0).scores["linear_probe"]
+    alone = race(strategies, [examples], metric="accuracy", cut=9, seed=0).scores["linear_probe"]
+    assert np.isfinite(both.losses).all()
+    assert both.losses[held[0]] == alone.losses[held[0]]
+    assert np.isnan(
+        race(strategies, [kept, examples], metric="accuracy", cut=9, seed=0).scores["linear_probe"].losses[held[0]]
+    )
+
+
+def _redealt(examples: Examples, seed: int) -> Examples:
+    return replace(examples, folds=tuple(folds(examples.targets, examples.groups, 5, seed)))

@@ -14,6 +14,8 @@ from headstart.planning.prior import Conditions, Prior, RungKind, prior_of
 
 Floats = npt.NDArray[np.float64]
 KINDS = (RungKind("cut 7", "top"), RungKind("cut 4", "middle"), RungKind("cut 0", "whole"))
+# So many rows tell every gain from luck.
+MANY = 10**9
 CONDITIONS = Conditions(300, 40, 0.1, 20.0, 0.6)
 
 
@@ -164,17 +166,30 @@ def test_rare_classes_can_weigh_more() -> None:
     assert weighed.mean[0] == pytest.approx(100 * (2 - 2 / 3) / 4)
 
 
+def test_on_few_rows_a_gain_can_not_be_told_from_luck() -> None:
+    probe, _ = _pair(np.random.default_rng(9), 200, 0.8)
+    before = update(_prior(), observe(probe, {}))
+    worth = [before.expected_further_gain("cut 0", "probe", units=units) for units in (1, 10, 100, MANY)]
+    assert worth == sorted(worth)
+    assert worth[0] < worth[-1]
+    assert worth[0] >= max(0.0, before.gain("cut 0").mean) - 1e-9
+
+
 def test_further_gain_is_what_can_still_come_out() -> None:
     rng = np.random.default_rng(9)
     probe, rung = _pair(rng, 2000, 0.8)
     before = update(_prior(), observe(probe, {}))
     after = _posterior(probe, {"cut 4": rung})
     assert after.best(["probe", "cut 4"]) == "cut 4"
-    assert before.expected_further_gain("cut 0", "probe") > before.gain("cut 0").mean > 0
-    assert 0 < after.expected_further_gain("cut 0", "cut 4") < before.expected_further_gain("cut 0", "probe")
-    assert after.expected_further_gain("cut 4", "cut 4") == 0
+    assert before.expected_further_gain("cut 0", "probe", units=MANY) > before.gain("cut 0").mean > 0
+    assert (
+        0
+        < after.expected_further_gain("cut 0", "cut 4", units=MANY)
+        < before.expected_further_gain("cut 0", "probe", units=MANY)
+    )
+    assert after.expected_further_gain("cut 4", "cut 4", units=MANY) == 0
     spotless = update(_prior(Conditions(300, 40, 0.1, 0.5, 0.01)), observe(probe, {}))
-    assert spotless.expected_further_gain("cut 0", "probe") <= 0.5, "no more than the probe leaves"
+    assert spotless.expected_further_gain("cut 0", "probe", units=MANY) <= 0.5, "no more than the probe leaves"
 
 
 def test_differences_between_rungs_know_what_they_share() -> None:

@@ -17,7 +17,7 @@ from headstart.planning.drafting import Wanted, draft_plan
 from headstart.planning.empirical_rules import Timing, cuts_of, expected_gains, rungs_rule
 from headstart.planning.fingerprint_rules import crop_rule, metric_rule, tuning_rule, validation_rule
 from headstart.planning.plan import DataIdentity, Plan, check_plan
-from headstart.planning.rule_table import LEAST_EPOCHS
+from headstart.planning.rule_table import DEALS, LEAST_EPOCHS
 from headstart.planning.situation import ProbeScore, Situation
 from headstart.planning.time_forecast import Rates, Work
 from headstart.records import from_json, to_json
@@ -91,9 +91,19 @@ def test_the_users_split_judges_where_there_is_one_and_few_rows_are_said_to_be_f
 
 def test_groups_are_what_counts() -> None:
     found, decision = validation_rule(_situation(rows=5000, groups=100))
-    assert (found.method, found.grouped) == ("folds", True)
+    assert (found.method, found.grouped) == ("repeated_folds", True)
     assert "of 20 groups" in decision.reason
     assert "stay together" in decision.reason
+
+
+def test_few_rows_are_said_to_be_dealt_several_times() -> None:
+    for rows, groups, times in ((199, 199, DEALS), (200, 200, 1), (5000, 199, DEALS), (5000, 200, 1)):
+        found, decision = validation_rule(_situation(rows=rows, groups=groups))
+        assert (found.method, found.repeats) == (("repeated_folds", DEALS) if times > 1 else ("folds", 1))
+        assert (f"dealt {times} times" in decision.reason) == (times > 1)
+        assert decision.numbers["deals"] == times
+    own = validation_rule(_situation(rows=100, groups=100, validation_rows=30))[0]
+    assert (own.method, own.repeats) == ("split", 1)
 
 
 def test_the_reason_reads_as_advice() -> None:

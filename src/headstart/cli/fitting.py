@@ -68,9 +68,7 @@ def fit(
     channels: Channels = 3,
     budget: Annotated[
         str | None,
-        typer.Option(
-            metavar="TIME", help="How long the whole fit may take: 30s, 5m, 1h, none.", show_default="2m"
-        ),
+        typer.Option(metavar="TIME", help="How long the whole fit may take: 30s, 5m, 1h, none.", show_default="2m"),
     ] = None,
     quality: Annotated[
         Quality, typer.Option(help="How much a further gain must be, and which rung is kept.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 
 from headstart import records
@@ -13,10 +14,13 @@ from headstart.features.engine import CompiledTrunk, Say
 from headstart.planning.choice import TIME_SAFETY
 from headstart.planning.climbing import Climb, Ladder
 from headstart.planning.drafting import Wanted, draft_plan
+from headstart.planning.empirical_rules import Timing, fit_to_time
 from headstart.planning.fine_tuning import Site, fine_tune_rung, in_planned
 from headstart.planning.fingerprint import Fingerprint, fingerprint
+from headstart.planning.ladder import Climbed
 from headstart.planning.limits import Cost
 from headstart.planning.options import Options
+from headstart.planning.outlook import look_ahead
 from headstart.planning.plan import (
     FILE,
     DataIdentity,
@@ -28,7 +32,7 @@ from headstart.planning.plan import (
     require_same_data,
 )
 from headstart.planning.situation import Situation
-from headstart.planning.surveying import STARTUP_SECONDS, situation_of, timings_of
+from headstart.planning.surveying import STARTUP_SECONDS, situation_of, timing_of
 from headstart.planning.tuning import TunedRung
 from headstart.runs import Progress
 from headstart.runs.budget import Countdown
@@ -60,8 +64,11 @@ def climb_within(site: Site, options: Options, compiled: CompiledTrunk, countdow
         ladder = _ladder(site, options, compiled, countdown)
     except KeyboardInterrupt:
         reason = "interrupted before the first rung: the probe is kept"
-        return Climb(None, site.climbed, dataclasses.replace(site.climbed.record, steps=(reason,)))
-    return ladder.climb()
+        return Climb(None, site.climbed, dataclasses.replace(site.climbed.record, steps=(reason,)), None)
+    climb = ladder.climb()
+    if climb.plan is not None:
+        site.run.write(FILE, climb.plan)
+    return climb
 
 
 def why_not_climb(countdown: Countdown, *, nested: bool) -> str:
@@ -97,17 +104,19 @@ def _ladder(site: Site, options: Options, compiled: CompiledTrunk, countdown: Co
         require_same_data(plan, identity_of(site.dataset))
         require_backbone(plan, len(site.backbone.stages))
     else:
-        plan = draft(site.dataset, site.examples, site.backbone, compiled, situation, options, countdown)
+        plan = draft(site.dataset, site.examples, site.climbed, site.backbone, situation, {}, options, countdown)
     site.run.write(FILE, plan)
     for decision in plan.decisions:
         if decision.key in ("tuning", "rungs"):
             site.say(decision.reason)
+    dataset, examples, backbone = site.dataset, site.examples, site.backbone
     parameters = sum(stage.parameters for stage in site.backbone.stages)
     return Ladder(
         plan,
         site.climbed,
         site.examples,
         situation,
+        time=lambda rung, left: fit_to_time(rung, timing_of(rung, dataset, examples, backbone, compiled), left),
         tune=lambda rung: _tune(site, options, rung, countdown),
         countdown=countdown,
         cost=Cost(4 * parameters),
@@ -138,16 +147,19 @@ def look(
 def draft(
     dataset: Dataset,
     examples: Examples,
+    climbed: Climbed,
     backbone: Backbone,
-    compiled: CompiledTrunk,
     situation: Situation,
+    timings: Mapping[int, Timing],
     options: Options,
     countdown: Countdown,
 ) -> Plan:
-    """Time each cut, and let the rules draft a plan for what is left of the budget."""
-    timings = timings_of(dataset, examples, backbone, compiled) if situation.trainable else {}
+    """Let the rules draft a plan for what is left of the budget."""
     wanted = Wanted(backbone.name, options.metric, countdown.budget, options.quality, None, None, options.seed)
-    return draft_plan(wanted, identity_of(dataset), situation, timings, countdown.remaining())
+    names = [stage.name for stage in backbone.stages]
+    outlook = look_ahead(examples, climbed, names, seconds=countdown.remaining(), seed=options.seed)
+    left = countdown.remaining()
+    return draft_plan(wanted, identity_of(dataset), situation, timings, left, outlook=outlook)
 
 
 def identity_of(dataset: Dataset) -> DataIdentity:

@@ -164,6 +164,7 @@ def continue_climbing(
     quality: Quality,
     remaining: float,
     *,
+    units: int,
     measure: Measure = "points",
 ) -> Step:
     """Try the first rung that may add enough and fits into the time that is left, or stop.
@@ -178,11 +179,13 @@ def continue_climbing(
         The rungs that were judged, the probe included.
     remaining:
         Seconds; may be infinite.
+    units:
+        Independent rows that judge each of them.
     """
     if not waiting:
         return Step(None, 0.0, False, "every rung of the plan was tried")
-    best, least = posterior.best(tried, measure), LEAST_FURTHER_GAIN[measure][quality]
-    gains = {rung.name: posterior.expected_further_gain(rung.name, best, measure) for rung in waiting}
+    best, least = posterior.best(tried, measure), least_gain(quality, measure)
+    gains = {rung.name: posterior.expected_further_gain(rung.name, best, measure, units=units) for rung in waiting}
     worthwhile = [rung for rung in waiting if gains[rung.name] >= least]
     if not worthwhile:
         name = max(gains, key=gains.__getitem__)
@@ -200,6 +203,11 @@ def continue_climbing(
     skipped = rung is not worthwhile[0]
     reason = f"{rung.name} is expected to add {amount} to {best}, in about {rung.seconds:.0f} s{left}"
     return Step(rung.name, gains[rung.name], skipped, reason)
+
+
+def least_gain(quality: Quality, measure: Measure) -> float:
+    """What a further rung must be expected to add to be tried."""
+    return LEAST_FURTHER_GAIN[measure][quality]
 
 
 def has_failed(name: str, predecessor: str, posterior: Posterior, *, measure: Measure = "points") -> bool:

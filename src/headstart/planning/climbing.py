@@ -7,27 +7,34 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from headstart.features.engine import Say
-from headstart.planning.choice import Candidate, Waiting, choose, continue_climbing, has_failed, retry_rate
-from headstart.planning.ladder import Climbed, LadderRecord, Rung, row_losses, row_weights
+from headstart.planning.choice import (
+    Candidate,
+    Waiting,
+    choose,
+    continue_climbing,
+    has_failed,
+    least_gain,
+    retry_rate,
+)
+from headstart.planning.ladder import Climbed, LadderRecord, Rung, row_scores, row_weights
 from headstart.planning.limits import Cost
-from headstart.planning.plan import Plan, PlannedRung
+from headstart.planning.plan import Decision, Plan, PlannedRung
 from headstart.planning.posterior import Gain, Measure, Posterior, RowScores, observe, update
 from headstart.planning.prior import RungKind, conditions_of, prior_of, reach_of
 from headstart.planning.rule_table import FIRST
 from headstart.planning.situation import Situation
 from headstart.planning.tuning import TunedRung
 from headstart.runs.budget import Countdown
-from headstart.training.examples import Examples, Ints
+from headstart.training.examples import Examples
 
-Floats = npt.NDArray[np.float64]
 Tune = Callable[[PlannedRung], TunedRung]
+Time = Callable[[PlannedRung, float], tuple[PlannedRung | None, Decision]]
 # What a second try is called.
 AGAIN = " at a tenth of its rate"
 # Metrics that a probability alone can move are compared in nats; those that count rows, in points.
-_IN_NATS = ("log_loss", "auroc", "map")
+IN_NATS = ("log_loss", "auroc", "map")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +49,14 @@ class Climb:
         The race of the probes, its best the one that is kept, if one is.
     record:
         Every rung tried, every step considered, and the choice.
+    plan:
+        With the forecasts, and what they decided, of the rungs that were worth one; ``None`` where it was not made.
     """
 
     chosen: TunedRung | None
     probes: Climbed
     record: LadderRecord
+    plan: Plan | None
 
 
 class Ladder:
@@ -58,6 +68,8 @@ class Ladder:
         The race of the strategies that train no stage, on the folds of ``examples``.
     situation:
         With the probe's score in it.
+    time:
+        Forecasts the seconds of a rung that has no forecast, shortens it to what is left, or leaves it out.
     tune:
         Trains and judges a planned rung; it may raise ``KeyboardInterrupt`` to end the climb, which keeps the best.
     cost:
@@ -71,17 +83,19 @@ class Ladder:
         examples: Examples,
         situation: Situation,
         *,
+        time: Time,
         tune: Tune,
         countdown: Countdown,
         cost: Cost,
         say: Say,
     ) -> None:
         self._plan, self._probes, self._examples = plan, probes, examples
-        self._tune, self._countdown, self._cost, self._say = tune, countdown, cost, say
-        self._measure: Measure = "nats" if plan.metric in _IN_NATS else "points"
+        self._time, self._tune, self._countdown, self._cost, self._say = time, tune, countdown, cost, say
+        self._measure: Measure = "nats" if plan.metric in IN_NATS else "points"
         self._weights = np.ones(len(examples))
         self._weights[examples.judged] = row_weights(examples, plan.metric)
-        self._scores = {title: probe_scores(probes, title, examples) for title in probes.tried}
+        self._units = len(np.unique(examples.groups[examples.folds[0][1]]))
+        self._scores = dict(probes.scores)
         self._tuned: dict[str, TunedRung] = {}
         kinds = [RungKind(title, "head") for title in probes.tried if title != FIRST]
         for rung in plan.rungs:
@@ -96,12 +110,14 @@ class Ladder:
         waiting = {rung.name: rung for rung in self._plan.rungs}
         while True:
             posterior = self._posterior()
+            waiting = self._timed(waiting, posterior)
             step = continue_climbing(
                 [Waiting(name, rung.seconds or 0.0) for name, rung in waiting.items()],
                 list(self._scores),
                 posterior,
                 self._plan.quality,
                 self._countdown.remaining(),
+                units=self._units,
                 measure=self._measure,
             )
             self._steps.append(step.reason)
@@ -118,10 +134,28 @@ class Ladder:
                 second = dataclasses.replace(rung, rate=retry_rate(rung.rate))
                 waiting = {step.name + AGAIN: second, **waiting}
 
+    def _timed(self, waiting: dict[str, PlannedRung], posterior: Posterior) -> dict[str, PlannedRung]:
+        """The same rungs, with a forecast of the first that is worth a try; one that time does not hold is left out."""
+        best, least = posterior.best(list(self._scores), self._measure), least_gain(self._plan.quality, self._measure)
+        kept = dict(waiting)
+        for name, rung in waiting.items():
+            if posterior.expected_further_gain(name, best, self._measure, units=self._units) < least:
+                continue
+            if rung.seconds is not None or rung.strategy not in ("partial", "full"):
+                return kept
+            timed, decision = self._time(rung, self._countdown.remaining())
+            self._plan = _with_timing(self._plan, rung, timed, decision)
+            if timed is not None:
+                return {**kept, name: timed}
+            self._steps.append(f"{name}: {decision.reason}")
+            del kept[name]
+        return kept
+
     def _try(self, name: str, rung: PlannedRung, before: Posterior) -> bool:
         """Train, judge and record a rung; whether it is worse than the one before it."""
         predecessor = [FIRST, *self._tuned][-1]
-        expected = before.expected_further_gain(name, before.best(list(self._scores), self._measure), self._measure)
+        rival = before.best(list(self._scores), self._measure)
+        expected = before.expected_further_gain(name, rival, self._measure, units=self._units)
         tuned = self._tune(rung)
         self._tuned[name], self._scores[name] = tuned, tuned_scores(tuned, self._examples)
         posterior = self._posterior()
@@ -156,27 +190,20 @@ class Ladder:
         record = LadderRecord(
             self._plan.metric, choice.name, tuple(self._rungs), notes, tuple(self._steps), choice.reason
         )
-        return Climb(kept, probes, record)
+        return Climb(kept, probes, record, self._plan)
 
 
-def probe_scores(probes: Climbed, title: str, examples: Examples) -> RowScores:
-    """What one of the probes did on each judged row, by models that had not seen it."""
-    _, calibration = probes.tried[title]
-    return _scores(examples, examples.judged, calibration.probabilities, calibration.thresholds)
+def _with_timing(plan: Plan, rung: PlannedRung, timed: PlannedRung | None, decision: Decision) -> Plan:
+    """The plan with what was forecast of a rung; a rung that time does not hold leaves it."""
+    rungs = tuple(timed if found is rung else found for found in plan.rungs)
+    kept = tuple(found for found in rungs if found is not None)
+    return dataclasses.replace(plan, rungs=kept, decisions=(*plan.decisions, decision))
 
 
 def tuned_scores(rung: TunedRung, examples: Examples) -> RowScores:
     """What a fine-tuned rung did on the rows that it was held back from."""
     validation = rung.validation
-    return _scores(examples, examples.folds[0][1], validation.probabilities, validation.thresholds)
-
-
-def _scores(examples: Examples, rows: Ints, probabilities: Floats, thresholds: Floats | None) -> RowScores:
-    truth = examples.targets[rows]
-    losses, correct = np.full(len(examples), np.nan), np.full(len(examples), np.nan)
-    losses[rows] = row_losses(examples, truth, probabilities)
-    correct[rows] = examples.task.correct(truth, probabilities, thresholds)
-    return RowScores(losses, correct)
+    return row_scores(examples, examples.folds[0][1], validation.probabilities, validation.thresholds)
 
 
 def _said(gain: Gain, measure: Measure) -> str:

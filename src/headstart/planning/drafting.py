@@ -9,7 +9,7 @@ from headstart.planning.choice import Quality
 from headstart.planning.empirical_rules import Timing, rungs_rule
 from headstart.planning.fingerprint_rules import crop_rule, metric_rule, tuning_rule, validation_rule
 from headstart.planning.fixed_rules import fixed_decisions
-from headstart.planning.forecast import AccuracyForecast
+from headstart.planning.outlook import NO_OUTLOOK, Outlook
 from headstart.planning.plan import SCHEMA, Considered, DataIdentity, Plan, check_plan
 from headstart.planning.prior import TABLE, PriorTable
 from headstart.planning.rule_table import FIRST
@@ -38,7 +38,7 @@ def draft_plan(
     seconds: float,
     *,
     considered: tuple[Considered, ...] = (),
-    forecast: AccuracyForecast | None = None,
+    outlook: Outlook = NO_OUTLOOK,
     table: PriorTable = TABLE,
 ) -> Plan:
     """Apply all rules.
@@ -49,6 +49,8 @@ def draft_plan(
         Of cuts, where they were measured.
     seconds:
         What the budget leaves for fine-tuning, the end's reserve taken off; may be infinite.
+    outlook:
+        What the features tell beside the rungs.
 
     Raises
     ------
@@ -82,9 +84,11 @@ def draft_plan(
             validation_decision,
             tuning_decision,
             *rung_decisions,
+            *outlook.decisions,
         ),
         considered=considered,
-        forecast=forecast,
+        forecast=outlook.forecast,
+        layers=outlook.layers,
     )
     check_plan(plan)
     return plan

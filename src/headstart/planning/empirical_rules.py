@@ -45,9 +45,9 @@ def rungs_rule(
     gains = expected_gains(situation, cuts_of(situation.stages), table=table)
     rungs, decisions, left = [], [], seconds
     for cut in cuts_of(situation.stages):
-        rung = _in_full(cut)
+        rung = rung_in_full(cut)
         if cut in timings:
-            fitted, decision = _fitted(rung, timings[cut], left)
+            fitted, decision = fit_to_time(rung, timings[cut], left)
             decisions.append(decision)
             if fitted is None:
                 continue
@@ -70,27 +70,28 @@ def expected_gains(situation: Situation, cuts: Sequence[int], *, table: PriorTab
     }
 
 
-def _in_full(cut: int) -> PlannedRung:
+def rung_in_full(cut: int) -> PlannedRung:
+    """The usual fine-tuning above a cut."""
     return PlannedRung("partial" if cut else "full", cut, VIEWS if cut else None, EPOCHS, STAGE_RATE, AUGMENT)
 
 
-def _fitted(rung: PlannedRung, timing: Timing, left: float) -> tuple[PlannedRung | None, Decision]:
+def fit_to_time(rung: PlannedRung, timing: Timing, left: float) -> tuple[PlannedRung | None, Decision]:
     """A rung with the epochs that fit into the seconds left, or none where they are too few."""
-    work = dataclasses.replace(timing.work, epochs=EPOCHS)
-    epochs = EPOCHS if math.isinf(left) else epochs_within(max(left, 0.0) / TIME_SAFETY, timing.rates, work)
-    shown = max(epochs, LEAST_EPOCHS)
-    others = max(0, timing.work.judgings - timing.work.epochs)
-    whole = dataclasses.replace(work, epochs=shown, judgings=others + shown)
+    wanted = timing.work.epochs
+    epochs = wanted if math.isinf(left) else epochs_within(max(left, 0.0) / TIME_SAFETY, timing.rates, timing.work)
+    shown = max(epochs, min(wanted, LEAST_EPOCHS))
+    others = max(0, timing.work.judgings - wanted)
+    whole = dataclasses.replace(timing.work, epochs=shown, judgings=others + shown)
     seconds = forecast_seconds(timing.rates, whole).seconds
     numbers = {"seconds": seconds, "epochs": float(epochs), "images_a_second": timing.rates.step}
     if not math.isinf(left):
         numbers["seconds_left"] = max(left, 0.0)
     key, some = f"{rung.name}.epochs", f"{shown} epochs take about {seconds:.0f} s"
-    if epochs < LEAST_EPOCHS:
+    if epochs < shown:
         reason = f"left out: {some}, with a margin {TIME_SAFETY * seconds:.0f}, and {max(left, 0.0):.0f} s are left"
         return None, Decision(key, "empirical", "0", reason, numbers, by_clock=True)
-    reason = some if epochs == EPOCHS else f"{some}, which the time left holds; {EPOCHS} would be usual"
-    decision = Decision(key, "empirical", f"{epochs}", reason, numbers, by_clock=epochs < EPOCHS)
+    reason = some if epochs == wanted else f"{some}, which the time left holds; {wanted} would be usual"
+    decision = Decision(key, "empirical", f"{epochs}", reason, numbers, by_clock=epochs < wanted)
     return dataclasses.replace(rung, epochs=epochs, seconds=seconds), decision
 
 

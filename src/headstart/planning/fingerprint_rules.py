@@ -7,6 +7,7 @@ from typing import Literal
 from headstart.planning.domain_gap import DomainGap
 from headstart.planning.gap_reading import level
 from headstart.planning.plan import Decision, Validation
+from headstart.planning.refolding import deals_for
 from headstart.planning.rule_table import (
     ENOUGH_VALIDATION_ROWS,
     FEW_PER_CLASS,
@@ -53,12 +54,14 @@ def validation_rule(situation: Situation) -> tuple[Validation, Decision]:
         found, held, value = Validation("split", 1, 1, situation.grouped), situation.validation_rows, "split"
         reason = f"your validation split has {held} images"
     else:
-        found, value = Validation("folds", FOLDS, 1, situation.grouped), f"{FOLDS} folds"
-        held = (situation.groups if situation.grouped else situation.rows) // FOLDS
-        kind = "groups" if situation.grouped else "images"
-        reason = (
-            f"probes are judged on {FOLDS} stratified folds, rungs that train stages on the first, of {held} {kind}"
-        )
+        kind, units = ("groups", situation.groups) if situation.grouped else ("images", situation.rows)
+        held, times = units // FOLDS, deals_for(situation.groups)
+        numbers["deals"] = float(times)
+        several = f", dealt {times} times, as {units} {kind} are few" if times > 1 else ""
+        found = Validation("repeated_folds" if times > 1 else "folds", FOLDS, times, situation.grouped)
+        value = f"{FOLDS} folds" + (f", {times} times" if times > 1 else "")
+        reason = f"probes are judged on {FOLDS} stratified folds{several}; rungs that train stages on the first fold"
+        reason += f", of {held} {kind}"
     few = f": fewer than the {ENOUGH_VALIDATION_ROWS} that a choice wants, so the prior has its say"
     reason += together + (few if held < ENOUGH_VALIDATION_ROWS else "")
     return found, Decision("validation", "fingerprint", value, reason, numbers)

@@ -14,7 +14,7 @@ from headstart.evaluation.calibration import probabilities
 from headstart.evaluation.intervals import bootstrap_weights, resampling_units
 from headstart.planning.power_law import PRIOR, PowerLaw, Prior, fit_power_law, fit_power_laws
 from headstart.training.examples import Examples, Fold
-from headstart.training.probe import Penalties, balanced_weights, choose
+from headstart.training.probe import FOLD_TOLERANCE, Penalties, balanced_weights, choose
 from headstart.training.strategies import Learned, Strategy, learn, outputs_of
 
 Floats = npt.NDArray[np.float64]
@@ -156,7 +156,9 @@ class _Backtest:
         return float(np.abs(self.unchanged - self.found).mean())
 
 
-def learning_curve(examples: Examples, learned: Learned, *, seed: int = 0) -> LearningCurve:
+def learning_curve(
+    examples: Examples, learned: Learned, *, tolerance: float = FOLD_TOLERANCE, seed: int = 0
+) -> LearningCurve:
     """Errors of a strategy on the same held-out rows, fitted on ever fewer of the others.
 
     Each size's rows are among those of the size above it; groups stay whole, every class keeps its share and at least
@@ -167,6 +169,8 @@ def learning_curve(examples: Examples, learned: Learned, *, seed: int = 0) -> Le
     learned:
         What the strategy found on all training rows of the same examples: the last point of the curve, and where the
         penalties of the others begin.
+    tolerance:
+        Of each fit, in nats, as :func:`headstart.training.probe.choose` takes it.
     """
     judged = examples.judged
     folds = list(examples.folds)
@@ -180,7 +184,7 @@ def learning_curve(examples: Examples, learned: Learned, *, seed: int = 0) -> Le
         for level in range(len(levels)):
             nested = [(_thinned(examples, seen, (seed, repeat, level)), held) for seen, held in nested]
             if repeat < repeats[level]:
-                logits = _logits(learned, examples, nested)
+                logits = _logits(learned, examples, nested, tolerance)
                 found[level].append((_mean_size(nested), _wrong(examples, logits)))
     for tries in found:
         size = float(np.mean([size for size, _ in tries]))
@@ -310,7 +314,7 @@ def _thinned(examples: Examples, rows: Ints, seed: Sequence[int]) -> Ints:
     return np.asarray(rows[parts != 1])
 
 
-def _logits(learned: Learned, examples: Examples, folds: Sequence[Fold]) -> Floats:
+def _logits(learned: Learned, examples: Examples, folds: Sequence[Fold], tolerance: float) -> Floats:
     """Logits of the held-out rows, (n, C), by the strategy fitted on other training rows."""
     strategy: Strategy = learned.strategy
     if learned.penalty is None:
@@ -319,7 +323,15 @@ def _logits(learned: Learned, examples: Examples, folds: Sequence[Fold]) -> Floa
     a_column = learned.penalty / rows.shape[1]
     around = Penalties(strongest=max(a_column, min(1.0, PENALTY_RANGE * a_column)), weakest=a_column)
     weights = balanced_weights(encoded) if strategy.weighting == "balanced" else None
-    found = choose(rows, encoded, list(folds), kind=examples.task.kind, row_weights=weights, penalties=around)
+    found = choose(
+        rows,
+        encoded,
+        list(folds),
+        kind=examples.task.kind,
+        row_weights=weights,
+        penalties=around,
+        tolerance=tolerance,
+    )
     return found.oof_logits
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ import numpy.typing as npt
 from headstart.evaluation.comparison import paired_difference
 from headstart.evaluation.metrics import better, score
 from headstart.evaluation.scores import row_label_log_loss, row_log_loss
-from headstart.planning.posterior import Gain
+from headstart.planning.posterior import Gain, RowScores
+from headstart.planning.refolding import dealt
 from headstart.training.calibrate import Calibration, Floats, calibrate
 from headstart.training.examples import Examples
 from headstart.training.probe import balanced_weights
@@ -31,9 +33,9 @@ class Rung:
     Attributes
     ----------
     score:
-        The governing metric on validation rows.
+        The governing metric on validation rows; where their folds were dealt several times, the mean over the deals.
     log_loss:
-        Mean negative log-likelihood of the same rows, in nats.
+        Mean negative log-likelihood of the same rows, in nats; likewise.
     gain_ci95:
         95 % interval of the log-loss that it saves a row against the best before it, where the metric counts classes
         alike a row of classes of equal weight; ``None`` for the first.
@@ -77,12 +79,35 @@ class LadderRecord:
 
 @dataclass(frozen=True)
 class Climbed:
-    """The best rung, its calibration on the judged rows, all that were tried by their titles, and the record."""
+    """Who won a race, and what it rests on.
+
+    Attributes
+    ----------
+    best, calibration:
+        The best rung, and its calibration on the judged rows. Where the folds were dealt several times, the penalty is
+        the middle one of those found, temperature and thresholds are means, and logits and probabilities are those of
+        the first deal: of a single model a row, as a mean of several would flatter.
+    tried:
+        The same of every strategy, by its title.
+    scores:
+        What each did on each row: means over the deals.
+    """
 
     best: Learned
     calibration: Calibration
     record: LadderRecord
     tried: Mapping[str, tuple[Learned, Calibration]]
+    scores: Mapping[str, RowScores]
+
+
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """A strategy on one deal of the folds, or the mean over several; ``score`` is the governing metric."""
+
+    learned: Learned
+    calibration: Calibration
+    score: float
+    rows: RowScores
 
 
 def candidates(strategy: str, examples: Examples, metric: str) -> list[Strategy]:
@@ -102,43 +127,105 @@ def candidates(strategy: str, examples: Examples, metric: str) -> list[Strategy]
 
 
 def climb(strategies: Sequence[Strategy], examples: Examples, *, metric: str, cut: int, seed: int) -> Climbed:
-    """Race strategies on the folds of ``examples``.
+    """Race strategies on the folds of ``examples``; small data is dealt into folds several times.
 
     A strategy replaces the best before it when the metric is better and the log-loss, which is far less noisy on
     few rows, is not worse. Under a metric that counts classes alike, so does that log-loss.
     """
-    best: tuple[Learned, Calibration, float, Floats] | None = None
-    rungs: list[Rung] = []
-    notes = []
+    return race(strategies, dealt(examples, seed), metric=metric, cut=cut, seed=seed)
+
+
+def race(strategies: Sequence[Strategy], deals: Sequence[Examples], *, metric: str, cut: int, seed: int) -> Climbed:
+    """Race strategies as :func:`climb` does, on the same rows with one or several deals of their folds.
+
+    Losses are averaged over the deals row by row, so that strategies are still compared on the same rows.
+    """
+    examples = deals[0]
     judged = examples.judged
-    truth, groups = examples.targets[judged], examples.groups[judged]
+    groups, weights = examples.groups[judged], row_weights(examples, metric)
     alike = _counts_classes_alike(examples, metric)
-    weights = row_weights(examples, metric)
-    tried = {}
+    best: _Judged | None = None
+    rungs: list[Rung] = []
+    notes = [] if len(deals) == 1 else [_dealt_note(examples, len(deals))]
+    tried: dict[str, _Judged] = {}
     for strategy in strategies:
         started = time.perf_counter()
-        learned = learn(strategy, examples)
-        if not learned.converged:
+        found = _mean([_judge(strategy, deal, metric, seed) for deal in deals])
+        if not found.learned.converged:
             notes.append(f"{strategy.title}: a fit ended by its limit of iterations, short of the optimum")
-        calibration = calibrate(learned.logits[judged], truth, groups, examples.task, seed)
-        tried[strategy.title] = (learned, calibration)
-        value = score(metric, examples.task.name, truth, calibration.probabilities, calibration.thresholds)
-        losses = row_losses(examples, truth, calibration.probabilities)
-        weighted = losses * weights
+        tried[strategy.title] = found
+        losses = found.rows.losses[judged]
         kept, gain, reason = True, None, "the first rung"
         if best is not None:
-            difference = paired_difference(best[3], weighted, groups, seed=seed)
+            difference = paired_difference(best.rows.losses[judged] * weights, losses * weights, groups, seed=seed)
             gain = difference.ci95
-            kept, reason = _decide(metric, value, best[2], difference.mean, alike)
+            kept, reason = _decide(metric, found.score, best.score, difference.mean, alike)
         seconds = time.perf_counter() - started
         decision: Literal["kept", "dropped"] = "kept" if kept else "dropped"
-        rungs.append(Rung(strategy.title, cut, seconds, value, float(losses.mean()), gain, decision, reason))
-        if kept:
-            best = (learned, calibration, value, weighted)
+        rungs.append(Rung(strategy.title, cut, seconds, found.score, float(losses.mean()), gain, decision, reason))
+        best = found if kept else best
     if best is None:
         raise ValueError("no strategy to race")
-    record = LadderRecord(metric, best[0].strategy.title, tuple(rungs), tuple(notes))
-    return Climbed(best[0], best[1], record, tried)
+    record = LadderRecord(metric, best.learned.strategy.title, tuple(rungs), tuple(notes))
+    pairs = {title: (found.learned, found.calibration) for title, found in tried.items()}
+    return Climbed(best.learned, best.calibration, record, pairs, {title: found.rows for title, found in tried.items()})
+
+
+def _dealt_note(examples: Examples, count: int) -> str:
+    few = "few images judge" if len(np.unique(examples.groups)) == len(examples) else "few groups of images judge"
+    return f"{few}, so their folds were dealt {count} times: scores of probes are means over these"
+
+
+def _judge(strategy: Strategy, examples: Examples, metric: str, seed: int) -> _Judged:
+    """A strategy on one deal of the folds."""
+    learned, judged = learn(strategy, examples), examples.judged
+    truth = examples.targets[judged]
+    calibration = calibrate(learned.logits[judged], truth, examples.groups[judged], examples.task, seed)
+    chances, thresholds = calibration.probabilities, calibration.thresholds
+    value = score(metric, examples.task.name, truth, chances, thresholds)
+    return _Judged(learned, calibration, value, row_scores(examples, judged, chances, thresholds))
+
+
+def _mean(found: Sequence[_Judged]) -> _Judged:
+    """The mean over deals of what is judged and of what the final model takes over; predictions stay the first's."""
+    first = found[0]
+    if len(found) == 1:
+        return first
+    penalty, thresholds = first.learned.penalty, first.calibration.thresholds
+    if penalty is not None:  # the middle one of those found: on the path of penalties, and not moved by a stray one
+        penalty = sorted(one.learned.penalty or 0.0 for one in found)[len(found) // 2]
+    if thresholds is not None:
+        limits = [one.calibration.thresholds for one in found if one.calibration.thresholds is not None]
+        thresholds = np.asarray(np.mean(limits, axis=0))
+    temperature = float(np.exp(np.mean([np.log(one.calibration.temperature) for one in found])))
+    converged = all(one.learned.converged for one in found)
+    return _Judged(
+        dataclasses.replace(first.learned, penalty=penalty, converged=converged),
+        dataclasses.replace(first.calibration, temperature=temperature, thresholds=thresholds),
+        float(np.mean([one.score for one in found])),
+        RowScores(
+            _mean_where_first([one.rows.losses for one in found]),
+            _mean_where_first([one.rows.correct for one in found]),
+        ),
+    )
+
+
+def _mean_where_first(values: Sequence[Floats]) -> Floats:
+    """Of each row that the first deal judges, the mean over the deals that judge it; NaN elsewhere."""
+    stacked = np.stack(values)
+    known = np.isfinite(stacked)
+    return np.where(known[0], np.where(known, stacked, 0.0).sum(0) / np.maximum(known.sum(0), 1), np.nan)
+
+
+def row_scores(
+    examples: Examples, rows: npt.NDArray[np.int64], probabilities: Floats, thresholds: Floats | None
+) -> RowScores:
+    """Log-loss and correctness of some rows, NaN for the others."""
+    truth = examples.targets[rows]
+    losses, correct = np.full(len(examples), np.nan), np.full(len(examples), np.nan)
+    losses[rows] = row_losses(examples, truth, probabilities)
+    correct[rows] = examples.task.correct(truth, probabilities, thresholds)
+    return RowScores(losses, correct)
 
 
 def row_weights(examples: Examples, metric: str) -> Floats:

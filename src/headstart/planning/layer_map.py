@@ -15,7 +15,8 @@ from headstart.evaluation.scores import row_label_log_loss, row_log_loss, row_me
 from headstart.training.baselines import majority
 from headstart.training.calibrate import calibrate
 from headstart.training.examples import Examples
-from headstart.training.probe import choose
+from headstart.training.probe import FOLD_TOLERANCE, choose
+from headstart.training.strategies import Learned
 
 Floats = npt.NDArray[np.float64]
 
@@ -84,7 +85,14 @@ class _Probed:
     correct: npt.NDArray[np.bool_]
 
 
-def map_layers(examples: Examples, names: Sequence[str], *, seed: int = 0) -> LayerMap:
+def map_layers(
+    examples: Examples,
+    names: Sequence[str],
+    *,
+    top: Learned | None = None,
+    tolerance: float = FOLD_TOLERANCE,
+    seed: int = 0,
+) -> LayerMap:
     """Probe every stage on the folds of the examples, and say where features stop transferring.
 
     A stage counts as better than one below where the paired differences of their losses, resampled by rows or groups,
@@ -96,6 +104,10 @@ def map_layers(examples: Examples, names: Sequence[str], *, seed: int = 0) -> La
         Development rows with the pooled features of every stage, in the order of the stages.
     names:
         Of the stages, as many as the examples have outputs.
+    top:
+        What the linear probe found on the last output of the same rows, where it has been fitted already.
+    tolerance:
+        Of each fit, in nats, as :func:`headstart.training.probe.choose` takes it.
 
     Raises
     ------
@@ -109,7 +121,8 @@ def map_layers(examples: Examples, names: Sequence[str], *, seed: int = 0) -> La
     best, best_number = _guess(examples), 0
     stages: list[StageProbe] = []
     for number, (output, name) in enumerate(zip(examples.columns, names, strict=True), start=1):
-        found = _probe(examples, output, seed)
+        known = top if number == len(names) else None
+        found = _judged(examples, _logits(examples, output, tolerance) if known is None else known.logits, seed)
         difference = paired_difference(found.losses, best.losses, groups, seed)
         better = _is_less(difference, bound)
         where = examples.columns[output]
@@ -126,18 +139,23 @@ def map_layers(examples: Examples, names: Sequence[str], *, seed: int = 0) -> La
         stages.append(stage)
         if better:
             best, best_number = found, number
-        top = found
+        last = found
     worse = best_number not in (0, len(stages)) and _is_less(
-        paired_difference(best.losses, top.losses, groups, seed), bound
+        paired_difference(best.losses, last.losses, groups, seed), bound
     )
     return LayerMap(tuple(stages), len(judged), best_number, worse, _sentence(stages, best_number, worse))
 
 
-def _probe(examples: Examples, output: str, seed: int) -> _Probed:
-    encoded, judged = examples.encoded, examples.judged
-    choice = choose(examples.features([output]), encoded, list(examples.folds), kind=examples.task.kind)
+def _logits(examples: Examples, output: str, tolerance: float) -> Floats:
+    """Logits (n, C) by models that had not seen the row."""
+    rows, folds = examples.features([output]), list(examples.folds)
+    return choose(rows, examples.encoded, folds, kind=examples.task.kind, tolerance=tolerance).oof_logits
+
+
+def _judged(examples: Examples, logits: Floats, seed: int) -> _Probed:
+    judged = examples.judged
     truth = examples.targets[judged]
-    found = calibrate(choice.oof_logits[judged], truth, examples.groups[judged], examples.task, seed)
+    found = calibrate(logits[judged], truth, examples.groups[judged], examples.task, seed)
     correct = examples.task.correct(truth, found.probabilities, found.thresholds)
     return _Probed(_losses(examples, found.probabilities), correct)
 

@@ -15,6 +15,7 @@ from headstart.evaluation.metrics import METRICS
 from headstart.files import sha256
 from headstart.planning.choice import Quality
 from headstart.planning.forecast import AccuracyForecast
+from headstart.planning.layer_map import LayerMap
 from headstart.planning.limits import Limits
 from headstart.records import from_json
 from headstart.runs.budget import Budget
@@ -182,6 +183,8 @@ class Plan:
         As on the command line.
     forecast:
         What more data would bring; compared with what happens.
+    layers:
+        Where features stop transferring.
     """
 
     schema: int
@@ -202,6 +205,7 @@ class Plan:
     decisions: tuple[Decision, ...]
     considered: tuple[Considered, ...] = ()
     forecast: AccuracyForecast | None = None
+    layers: LayerMap | None = None
 
     @property
     def limits(self) -> Limits:
@@ -300,6 +304,8 @@ def _problems(plan: Plan) -> Iterator[tuple[str, str]]:
     yield from _problems_of_validation(plan.validation)
     for number, rung in enumerate(plan.rungs):
         yield from ((f"rungs[{number}].{key}", problem) for key, problem in _problems_of_rung(rung, plan.stages))
+    if plan.layers is not None:
+        yield from _problems_of_layers(plan.layers, plan.stages)
     names = [rung.name for rung in plan.rungs]
     for number, name in enumerate(names):
         if name in names[:number] or name == plan.first:
@@ -323,6 +329,13 @@ def _problems_of_validation(validation: Validation) -> Iterator[tuple[str, str]]
     if repeats < 1 or (validation.method == "folds" and repeats != 1):
         wanted = "1 with the method folds" if validation.method == "folds" else "1 or more"
         yield "validation.repeats", f"{repeats} repeats can't be: give {wanted}"
+
+
+def _problems_of_layers(layers: LayerMap, stages: int) -> Iterator[tuple[str, str]]:
+    if [stage.number for stage in layers.stages] != list(range(1, stages + 1)):
+        yield "layers.stages", f"they are not numbered 1 to {stages}, one a stage of the backbone"
+    if not 0 <= layers.transfers_to <= stages:
+        yield "layers.transfers_to", f"{layers.transfers_to} is no stage: give 1 to {stages}, or 0 for none"
 
 
 def _problems_of_rung(rung: PlannedRung, stages: int) -> Iterator[tuple[str, str]]:

@@ -42,7 +42,8 @@ class RowScores:
     losses:
         float64 (n,): log-loss in nats; NaN where the rung has seen the row, or never predicted it.
     correct:
-        float64 (n,): 1 where the row is predicted wholly right, else 0; NaN where the loss is.
+        float64 (n,): 1 where the row is predicted wholly right, else 0; NaN where the loss is. Where several models
+        predicted the row, the share of them that did so rightly, and the mean of their losses.
     """
 
     losses: Floats
@@ -113,19 +114,40 @@ class Posterior:
         """Of some rungs the one with the highest mean, of equals the first."""
         return max(tried, key=lambda name: self.gain(name, measure=measure).mean)
 
-    def expected_further_gain(self, name: str, best: str, measure: Measure = "points") -> float:
-        """What trying one more rung would add to the best so far, on average over what may come out.
+    def expected_further_gain(self, name: str, best: str, measure: Measure = "points", *, units: int) -> float:
+        """What trying one more rung would add to the best so far, on average over what its judging may show.
 
-        The rung is taken only where it is better, so this is above 0 even where its mean is not (expected improvement,
-        Mockus 1978); it never exceeds what the best leaves to be gained.
+        The rung is taken only where it then looks better, so this is above 0 even where its mean is not. What counts
+        is how far the judging can move the belief, not how unsure the belief is: on few rows a gain could not be told
+        from luck, and a try is worth little (the knowledge gradient, Frazier, Powell and Dayanik 2008). It never
+        exceeds what the best leaves to be gained.
+
+        Parameters
+        ----------
+        units:
+            Independent rows that will judge the rung, at least 1.
         """
-        gain = self.gain(name, best, measure)
+        mean, sd = self.gain(name, best, measure).mean, self._shift(name, best, measure, units)
         left = self.room[measure == "nats"] - self.gain(best, measure=measure).mean
-        if gain.sd <= 0:
-            return min(max(gain.mean, 0.0), max(left, 0.0))
-        z = gain.mean / gain.sd
-        expected = gain.sd * _NORMAL.pdf(z) + gain.mean * _NORMAL.cdf(z)
+        if sd <= 0:
+            return min(max(mean, 0.0), max(left, 0.0))
+        z = mean / sd
+        expected = sd * _NORMAL.pdf(z) + mean * _NORMAL.cdf(z)
         return min(max(expected, 0.0), max(left, 0.0))
+
+    def _shift(self, name: str, over: str, measure: Measure, units: int) -> float:
+        """The standard deviation of what the mean gain over a rung will be, once ``name`` was judged on some rows."""
+        count = len(self.names)
+        place, other = self.names.index(name), self.names.index(over)
+        offset = count * (measure == "nats")
+        pick = np.zeros(2 * count)
+        pick[place + offset] += 1
+        pick[other + offset] -= 1
+        judged = [place, place + count]
+        noise = np.diag([TYPICAL_POINTS**2, TYPICAL_NATS**2]) / units
+        along = self.covariance[judged] @ pick
+        told = along @ np.linalg.solve(self.covariance[np.ix_(judged, judged)] + noise, along)
+        return math.sqrt(max(float(told), 0.0))
 
 
 def observe(

@@ -11,10 +11,10 @@ from headstart.data import Dataset
 from headstart.evaluation.intervals import wilson
 from headstart.features.engine import CompiledTrunk
 from headstart.imaging import load_view
-from headstart.planning.climbing import probe_scores
-from headstart.planning.empirical_rules import Timing, cuts_of
+from headstart.planning.empirical_rules import Timing, cuts_of, rung_in_full
 from headstart.planning.fingerprint import Fingerprint
 from headstart.planning.ladder import Climbed
+from headstart.planning.plan import PlannedRung
 from headstart.planning.rule_table import FIRST, VIEWS
 from headstart.planning.situation import ProbeScore, Situation
 from headstart.planning.time_forecast import Rates, Work
@@ -72,24 +72,28 @@ def situation_of(
 
 def timings_of(dataset: Dataset, examples: Examples, backbone: Backbone, compiled: CompiledTrunk) -> dict[int, Timing]:
     """Of each cut that a plan may race: how fast it is here, and what a whole fine-tuning there has to do."""
+    cuts = cuts_of(len(backbone.stages))
+    return {cut: timing_of(rung_in_full(cut), dataset, examples, backbone, compiled) for cut in cuts}
+
+
+def timing_of(
+    rung: PlannedRung, dataset: Dataset, examples: Examples, backbone: Backbone, compiled: CompiledTrunk
+) -> Timing:
+    """How fast the cut of a rung is here, and what the rung has to do; takes a second or two."""
     from headstart.training.finetuning.speed import suffix_speed
 
     train, held = examples.folds[0]
-    whole = _whole_rate(dataset, backbone, compiled)
-    views = len(needed(Policy("rolling", VIEWS), EPOCHS))
-    found = {}
-    for cut in cuts_of(len(backbone.stages)):
-        speed = suffix_speed(backbone, cut)
-        rates = Rates(STARTUP_SECONDS, trunk=whole, step=speed.step, judge=speed.judge, whole=whole)
-        judgings = 1 + EPOCHS + len(WISE_COEFFICIENTS) - 2
-        work = Work(len(train), len(held), len(dataset), views if cut else 0, EPOCHS, judgings)
-        found[cut] = Timing(rates, work)
-    return found
+    whole, speed = _whole_rate(dataset, backbone, compiled), suffix_speed(backbone, rung.cut)
+    rates = Rates(STARTUP_SECONDS, trunk=whole, step=speed.step, judge=speed.judge, whole=whole)
+    epochs = rung.epochs or EPOCHS
+    views = len(needed(Policy("rolling", rung.views or VIEWS), epochs)) if rung.cut else 0
+    judgings = 1 + epochs + len(WISE_COEFFICIENTS) - 2
+    return Timing(rates, Work(len(train), len(held), len(examples), views, epochs, judgings))
 
 
 def _probe(climbed: Climbed, examples: Examples) -> ProbeScore:
     judged = examples.judged
-    scores = probe_scores(climbed, FIRST, examples)
+    scores = climbed.scores[FIRST]
     right = scores.correct[judged]
     rows, patterns = len(judged), np.unique(examples.encoded[judged], axis=0, return_counts=True)[1]
     interval = wilson(float(right.sum()), rows)

@@ -61,6 +61,7 @@ class RunEvidence:
     ladder: Values
     audit: Values
     run: Values
+    plan: Values
     predictions: Predictions | None
 
     @property
@@ -84,10 +85,10 @@ def read_evidence(folder: Path) -> RunEvidence:
     """
     if not (folder / "metrics.json").exists():
         raise RunError(f"{folder} has no metrics.json: the run has not finished; start it again to finish it")
-    metrics, ladder, audit, run = (
-        _read_json(folder / f"{name}.json") for name in ("metrics", "ladder", "audit", "run")
+    metrics, ladder, audit, run, plan = (
+        _read_json(folder / f"{name}.json") for name in ("metrics", "ladder", "audit", "run", "plan")
     )
-    return RunEvidence(folder, metrics, ladder, audit, run, _read_predictions(folder / "predictions.parquet"))
+    return RunEvidence(folder, metrics, ladder, audit, run, plan, _read_predictions(folder / "predictions.parquet"))
 
 
 def number(values: Values, key: str) -> float | None:

@@ -1,4 +1,4 @@
-"""The text of ``headstart plan``: what would be tried, and why."""
+"""The text of ``headstart plan``: what would be tried and why, how far features carry, and what more data may bring."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from headstart.planning.forecast import AccuracyForecast
+from headstart.planning.layer_map import LayerMap
 from headstart.planning.plan import Plan
 
 _OUT = Console(highlight=False, emoji=False)
@@ -14,14 +16,32 @@ _TITLES = {
     "fingerprint": "because of what the data is",
     "empirical": "because of what was measured here",
 }
+# Characters of a bar that stands for all images.
+_BAR = 20
 
 
 def show_plan(plan: Plan) -> None:
-    """The rungs as a table, and each decision with its reason, by what it rests on."""
+    """The rungs as a table, how far features carry, what more data may bring, and each decision with its reason."""
     _OUT.print(
         f"[bold]{escape(plan.data.name)}[/bold]: {plan.data.rows} images, {plan.data.classes} classes; "
-        f"{escape(plan.backbone)} at {plan.image_size} pixels; budget {plan.budget}, {plan.quality}"
+        f"{escape(plan.backbone)} at {plan.image_size} pixels; budget {plan.budget}, {plan.quality}",
+        soft_wrap=True,
     )
+    _OUT.print(_rungs(plan))
+    if plan.layers is not None:
+        _show_layers(plan.layers)
+    if plan.forecast is not None:
+        _show_forecast(plan.forecast)
+    for kind, title in _TITLES.items():
+        decisions = [decision for decision in plan.decisions if decision.kind == kind]
+        if decisions:
+            _OUT.print(f"\n{title}")
+        for decision in decisions:
+            _OUT.print(f"  {escape(decision.key)}: {escape(decision.value)}", soft_wrap=True)
+            _OUT.print(f"    {escape(decision.reason)}", soft_wrap=True)
+
+
+def _rungs(plan: Plan) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("rung")
     for name in ("epochs", "rate", "forecast", "expected gain"):
@@ -31,11 +51,32 @@ def show_plan(plan: Plan) -> None:
         gain = "" if rung.gain is None else f"{rung.gain.points:+.1f} ± {rung.gain.sd:.1f} points"
         seconds = "" if rung.seconds is None else f"{rung.seconds:.0f} s"
         table.add_row(rung.name, f"{rung.epochs or ''}", f"{rung.rate or 0:g}" if rung.rate else "", seconds, gain)
+    return table
+
+
+def _show_layers(layers: LayerMap) -> None:
+    """A line a stage with a bar, and what they mean."""
+    _OUT.print(
+        f"\nhow far the features carry: what a linear probe on each stage alone gets right of {layers.rows:,} images",
+        soft_wrap=True,
+    )
+    block = "#" if _OUT.options.ascii_only else "█"
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for _ in range(6):
+        table.add_column(no_wrap=True)
+    for stage in layers.stages:
+        low, high = stage.accuracy_ci95
+        interval = f"({100 * low:.0f} to {100 * high:.0f})"
+        last = "up to here" if stage.number == layers.transfers_to else ""
+        bar = block * round(_BAR * stage.accuracy)
+        table.add_row(f"{stage.number:4}", escape(stage.name), bar, f"{stage.accuracy:4.0%}", interval, last)
     _OUT.print(table)
-    for kind, title in _TITLES.items():
-        decisions = [decision for decision in plan.decisions if decision.kind == kind]
-        if decisions:
-            _OUT.print(f"\n{title}")
-        for decision in decisions:
-            _OUT.print(f"  {escape(decision.key)}: {escape(decision.value)}", soft_wrap=True)
-            _OUT.print(f"    {escape(decision.reason)}", soft_wrap=True)
+    _OUT.print(f"  {escape(layers.sentence)}", soft_wrap=True)
+
+
+def _show_forecast(forecast: AccuracyForecast) -> None:
+    _OUT.print(
+        f"\nwhat more data would bring: accuracy of {escape(forecast.strategy)} on images that it has not seen",
+        soft_wrap=True,
+    )
+    _OUT.print(f"  {escape(forecast.sentence)}", soft_wrap=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from headstart.planning.climbing import AGAIN, IN_NATS
 from headstart.reporting.evidence import Values, interval, mapping, mappings, number, text, texts
 from headstart.reporting.scorecard import Bar
 from headstart.reporting.wording import (
@@ -14,6 +15,7 @@ from headstart.reporting.wording import (
     count_text,
     interval_text,
     percent,
+    plain_names,
     score_text,
     seconds_text,
     shorten,
@@ -37,14 +39,18 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class RungRow:
-    """One strategy that was tried, as text."""
+    """One strategy that was tried, as text; ``expected``, ``gain`` and ``forecast`` are empty where not known."""
 
     strategy: str
     frozen: str
     score: str
     interval: str
     log_loss: str
+    expected: str
+    gain: str
+    gain_interval: str
     seconds: str
+    forecast: str
     kept: bool
     chosen: bool
     reason: str
@@ -52,9 +58,16 @@ class RungRow:
 
 @dataclass(frozen=True)
 class LadderView:
-    """Everything that was tried; ``left`` counts rungs that found no room."""
+    """Everything that was tried; ``left`` counts rungs that found no room.
+
+    Attributes
+    ----------
+    unit:
+        Of gains; empty where no rung has one.
+    """
 
     metric: str
+    unit: str
     rungs: tuple[RungRow, ...]
     notes: tuple[str, ...]
     left: int
@@ -87,25 +100,39 @@ class SecondsView:
     bars: tuple[Bar, ...]
 
 
-def view_ladder(ladder: Values, stages: int | None) -> LadderView:
-    """The rungs of ``ladder.json``; ``stages`` is the number of stages that the backbone has."""
+def view_ladder(ladder: Values, stages: int | None, forecasts: Mapping[str, float]) -> LadderView:
+    """The rungs of ``ladder.json``.
+
+    Parameters
+    ----------
+    stages:
+        Of the backbone.
+    forecasts:
+        Seconds that a rung was expected to take, by its name.
+    """
     metric, chosen, rungs = text(ladder, "metric"), text(ladder, "chosen"), mappings(ladder, "rungs")
-    rows = (
+    unit = "nats" if metric in IN_NATS else "points"
+    rows = tuple(
         RungRow(
             strategy=shorten(strategy_text(text(rung, "strategy"))),
             frozen=_frozen(number(rung, "cut"), stages),
             score=score_text(metric, number(rung, "score")),
             interval=interval_text(metric, interval(rung, "ci95")),
             log_loss=score_text("log_loss", number(rung, "log_loss")),
+            expected=_gain(number(rung, "expected_gain"), unit),
+            gain=_gain(number(mapping(rung, "gain"), "mean"), unit),
+            gain_interval=_gains(interval(mapping(rung, "gain"), "ci95"), unit),
             seconds=seconds_text(number(rung, "seconds")),
+            forecast=_forecast(forecasts, text(rung, "strategy")),
             kept=rung.get("decision") == "kept",
-            chosen=text(rung, "strategy") == chosen and rung.get("decision") == "kept",
-            reason=shorten(text(rung, "reason"), TEXT_LENGTH),
+            chosen=text(rung, "strategy") == chosen,
+            reason=shorten(plain_names(text(rung, "reason")), TEXT_LENGTH),
         )
         for rung in rungs[:MOST_RUNGS]
     )
     title = shorten(metric.replace("_", " "))
-    return LadderView(title, tuple(rows), _notes(ladder), max(0, len(rungs) - MOST_RUNGS))
+    told = unit if any(row.expected or row.gain for row in rows) else ""
+    return LadderView(title, told, rows, _notes(ladder), max(0, len(rungs) - MOST_RUNGS))
 
 
 def view_left_out(audit: Values) -> LeftOutView:
@@ -193,6 +220,22 @@ def _frozen(cut: float | None, stages: int | None) -> str:
     if cut is None:
         return ""
     return f"{cut:.0f} stages" if stages is None else f"{cut:.0f} of {stages} stages"
+
+
+def _gain(value: float | None, unit: str) -> str:
+    if value is None:
+        return ""
+    return f"{value:+.1f}" if unit == "points" else f"{value:+.4f}"
+
+
+def _gains(ends: tuple[float, float] | None, unit: str) -> str:
+    return "" if ends is None else f"{_gain(ends[0], unit)} to {_gain(ends[1], unit)}"
+
+
+def _forecast(forecasts: Mapping[str, float], strategy: str) -> str:
+    """Seconds that a rung, or its first try, was expected to take."""
+    seconds = forecasts.get(strategy.removesuffix(AGAIN))
+    return "" if seconds is None else seconds_text(seconds)
 
 
 def _notes(record: Values) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from headstart.files import write_atomic
+from headstart.reporting.choosing import ChoiceView, planned_seconds, view_choice
 from headstart.reporting.confusion import ConfusionView, view_confusion
 from headstart.reporting.evidence import NESTED, RunEvidence, mapping, number, read_evidence, split_of, text
 from headstart.reporting.mistakes import Mistakes, surest_mistakes
@@ -74,6 +75,7 @@ class Page:
     multilabel: bool
     reliability: Reliability | None
     ladder: LadderView
+    choice: ChoiceView
     reserve: tuple[str, ...]
     left_out: LeftOutView
     model: Facts
@@ -90,7 +92,7 @@ def write_report(folder: Path, read: Callable[[str], bytes]) -> Path:
     Parameters
     ----------
     folder:
-        A run folder with ``metrics.json``; ``ladder.json``, ``audit.json``, ``run.json`` and ``predictions.parquet``
+        A run folder with ``metrics.json``; ``ladder.json``, ``plan.json``, ``audit.json``, ``run.json`` and ``predictions.parquet``
         are shown where they are there.
     read:
         Gives the bytes of an image by its address in ``predictions.parquet``. Where it raises a
@@ -136,7 +138,8 @@ def compose(evidence: RunEvidence, read: Callable[[str], bytes]) -> Page:
         classes_open=len(table.rows) <= OPEN_CLASSES,
         multilabel=evidence.multilabel,
         reliability=None if rows is None else measure_reliability(rows, classes, multilabel=evidence.multilabel),
-        ladder=view_ladder(evidence.ladder, None if stages is None else int(stages)),
+        ladder=view_ladder(evidence.ladder, None if stages is None else int(stages), planned_seconds(evidence.plan)),
+        choice=view_choice(evidence.ladder, evidence.plan),
         reserve=reserve(metrics),
         left_out=view_left_out(evidence.audit),
         model=model_facts(metrics),

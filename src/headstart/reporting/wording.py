@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 
@@ -20,6 +21,10 @@ _STRATEGIES = {
     "knn": "k-nearest neighbours",
     "majority": "class frequencies alone",
 }
+# What ends the name of a strategy in that of a rung.
+_NAME = re.compile(r"[ ,]")
+# "full", "scratch" and "partial" are words of their own as well.
+_IN_A_SENTENCE = re.compile(r"\blinear_probe(?:_all_stages)?\b|\bpartial(?= above cut)")
 
 
 def percent(share: float | None) -> str:
@@ -59,9 +64,14 @@ def count_text(count: int, one: str, many: str = "") -> str:
 
 
 def strategy_text(strategy: str) -> str:
-    """The field's name of a strategy, in words; what follows a comma is kept."""
-    name, comma, rest = strategy.partition(",")
-    return _STRATEGIES.get(name, name.replace("_", " ")) + comma + rest
+    """The field's name of a strategy, in words; what follows it (a cut, class weights) is kept."""
+    name = _NAME.split(strategy, maxsplit=1)[0]
+    return _STRATEGIES.get(name, name.replace("_", " ")) + strategy[len(name) :]
+
+
+def plain_names(told: str) -> str:
+    """A sentence with the names of strategies in it, as records hold it, in words; other words stay as they are."""
+    return _IN_A_SENTENCE.sub(lambda match: strategy_text(match.group()), told)
 
 
 def shorten(text: str, limit: int = NAME_LENGTH) -> str:

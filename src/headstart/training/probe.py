@@ -103,6 +103,7 @@ def choose(
     kind: Kind,
     row_weights: Floats | None = None,
     penalties: Penalties | None = None,
+    tolerance: float = FOLD_TOLERANCE,
 ) -> ProbeChoice:
     """Choose the penalty by out-of-fold log-loss.
 
@@ -120,6 +121,8 @@ def choose(
         other work that is several times faster than products in many threads, which wait for one another.
     penalties:
         None stands for ``Penalties()``.
+    tolerance:
+        Of each fit, in nats: about how far its objective may lie above the least.
 
     Raises
     ------
@@ -131,7 +134,7 @@ def choose(
     _check_folds(folds)
     penalties = penalties or Penalties()
     grid = penalties.grid(features.shape[1])
-    paths = [_path(features, targets, fold, grid, kind, row_weights) for fold in folds]
+    paths = [_path(features, targets, fold, grid, kind, row_weights, tolerance) for fold in folds]
     held = np.concatenate([fold[1] for fold in folds])
     held_weights = None if row_weights is None else row_weights[held]
     losses: list[float] = []
@@ -181,6 +184,7 @@ def _path(
     grid: Sequence[float],
     kind: Kind,
     row_weights: Floats | None,
+    tolerance: float,
 ) -> Iterator[LinearModel]:
     train = fold[0]
     weights = None if row_weights is None else row_weights[train]
@@ -190,7 +194,7 @@ def _path(
         grid,
         kind=kind,
         row_weights=weights,
-        tolerance=FOLD_TOLERANCE,
+        tolerance=tolerance,
         precision="float32",
     )
 

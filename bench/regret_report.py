@@ -1,0 +1,319 @@
+"""Markdown tables of what :mod:`regret` kept: accuracy, regret, time, controls, and the prior refitted to it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import mean, median
+from typing import Any
+
+import numpy as np
+from regret_scores import Cell, from_bits, gain, mean_over_sets, relative_errors
+
+from headstart.errors import DataError
+from headstart.evaluation.intervals import wilson
+from headstart.planning.climbing import AGAIN
+from headstart.planning.prior import TABLE, Conditions, conditions_of, reach_of
+from headstart.planning.prior_fit import Outcome, Refit, refit
+from headstart.planning.situation import ProbeScore, Situation
+from headstart.training.strategies import FINE_TUNED
+
+Record = Mapping[str, Any]
+PROBE, RACE = "linear_probe", "race"
+STAGES = 9  # of the default backbone
+ENOUGH_SEEDS = 3
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Kept:
+    """Results by data set, size, seed and kind of process."""
+
+    tests: Mapping[str, Record]
+    runs: Mapping[tuple[str, str, int, str], Record]
+    rungs: tuple[str, ...]
+    ladder: str
+
+    @classmethod
+    def of(cls, kept: Record, rungs: tuple[str, ...], quality: str) -> Kept:
+        """What did not fail, controls left out."""
+        runs = {
+            (found["set"], found["size"], found["seed"], found["kind"]): found
+            for found in kept["runs"].values()
+            if "failed" not in found and not found["shuffled"]
+        }
+        return cls(kept["tests"], runs, rungs, f"ladder {quality}")
+
+    def cells(self) -> list[Cell]:
+        """Data sets and sizes with at least one seed of which every process is there, small sizes first."""
+        places = {(name, size) for name, size, _, _ in self.runs}
+        order = sorted(places, key=lambda place: (_size(place[1]), list(self.tests).index(place[0])))
+        found = [self._cell(name, size) for name, size in order]
+        return [cell for cell in found if cell.seeds]
+
+    def of_cell(self, cell: Cell, kind: str) -> list[Record]:
+        """One kind's records, one a seed."""
+        return [self.runs[cell.dataset, cell.size, seed, kind] for seed in cell.seeds]
+
+    def _cell(self, name: str, size: str) -> Cell:
+        kinds = (*self.rungs, self.ladder)
+        seeds = sorted({key[2] for key in self.runs if key[:2] == (name, size)})
+        whole = [seed for seed in seeds if all((name, size, seed, kind) in self.runs for kind in kinds)]
+        runs = [[self.runs[name, size, seed, kind] for seed in whole] for kind in kinds]
+        groups = np.array(self.tests[name]["groups"])
+        right = np.array([[from_bits(run["right"]) for run in row] for row in runs], np.bool_)
+        seconds = np.array([[run["seconds"] for run in row] for row in runs], np.float64)
+        return Cell(name, size, tuple(whole), self.rungs, right[:-1], right[-1], groups, seconds[:-1], seconds[-1])
+
+
+def report(kept: Record, rungs: tuple[str, ...], quality: str) -> str:
+    """All tables.
+
+    Parameters
+    ----------
+    kept:
+        The JSON of :mod:`regret`.
+    rungs:
+        The kinds of processes that are rungs, cheap first.
+    quality:
+        Which ladder is judged.
+    """
+    results = Kept.of(kept, rungs, quality)
+    cells = results.cells()
+    parts = [f"# The ladder's choice ({quality}) against every rung", _machine(kept)]
+    if cells:
+        parts += ["## Each data set", _accuracies(results, cells)]
+        parts += ["## Regret over all of them", _policies(results, cells)]
+        repeated = [cell for cell in cells if len(cell.seeds) >= ENOUGH_SEEDS]
+        if repeated and len(repeated) < len(cells):
+            parts += [f"## Regret where there are {ENOUGH_SEEDS} seeds", _policies(results, repeated)]
+        parts += ["## Forecast seconds", _forecasts(results, cells)]
+        parts += ["## The prior, refitted", _prior(results, cells)]
+    else:
+        parts.append("Of no data set every rung and the ladder are there yet.")
+    for title, text in (_controls(kept), _failures(kept)):
+        parts += [title, text] if text else []
+    return "\n\n".join(filter(None, parts))
+
+
+def _machine(kept: Record) -> str:
+    found = kept.get("machine")
+    return "" if found is None else f"Measured on {found['cores']} cores of {found['cpu']}."
+
+
+def _accuracies(results: Kept, cells: Sequence[Cell]) -> str:
+    """One row a cell: accuracies and regret in points, and seconds a seed."""
+    head = ["data set", "a class", "seeds", "test rows", *cells[0].rungs, "ladder", "regret", "tried", "chose"]
+    rows = []
+    for cell in cells:
+        records = results.of_cell(cell, results.ladder)
+        accuracies = [f"{100 * right.mean():.1f}" for right in (*cell.right, cell.ladder)]
+        tried = ", ".join(str(len(climbed(record))) for record in records)
+        chose = ", ".join(short(record["chosen"]) for record in records)
+        seconds = [f"{cell.seconds.sum(axis=0).mean():.0f}", f"{cell.ladder_seconds.mean():.0f}", f"{cell.share():.0%}"]
+        counts = [str(len(cell.seeds)), str(cell.right.shape[2])]
+        rows.append([cell.dataset, cell.size, *counts, *accuracies, f"{cell.regret():+.2f}", tried, chose, *seconds])
+    said = "Accuracy in %, the mean of the seeds; `tried` counts the fine-tuned rungs that the ladder tried, by seed."
+    return f"{said}\n\n{table([*head, 'all rungs, s', 'ladder, s', 'share'], rows, text=2)}"
+
+
+def _policies(results: Kept, cells: Sequence[Cell]) -> str:
+    """Mean regret of the ladder and of always taking one rung, and what part of the time of all rungs each takes."""
+    rows = [_policy("ladder", cells, [cell.regret() for cell in cells], _share(cells, None))]
+    regrets = {rung: [cell.regret_of(rung) for cell in cells] for rung in cells[0].rungs}
+    cuts = [rung for rung in regrets if rung not in (PROBE, RACE)]
+    best = min(cuts, key=lambda rung: mean(regrets[rung]))
+    for rung, found in regrets.items():
+        name = f"always {rung}" + (", the best single cut" if rung == best else "")
+        rows.append(_policy(name, cells, found, _share(cells, rung)))
+    text = table(["policy", "mean regret", "s.e.", "worst", "of the time of all rungs"], rows)
+    return f"{text}\n\n{_time(results, cells)}"
+
+
+def _policy(name: str, cells: Sequence[Cell], regrets: Sequence[float], share: float) -> list[str]:
+    found, error = mean_over_sets(cells, regrets)
+    worst = max(range(len(cells)), key=lambda place: regrets[place])
+    where = f"{regrets[worst]:+.2f} ({cells[worst].dataset}, {cells[worst].size})"
+    return [name, f"{found:+.2f}", "" if math.isnan(error) else f"{error:.2f}", where, f"{share:.0%}"]
+
+
+def _share(cells: Sequence[Cell], rung: str | None) -> float:
+    """Seconds of one rung, or of the ladder, for one second of running all rungs, summed over the cells."""
+    spent = [cell.ladder_seconds if rung is None else cell.seconds[cell.rungs.index(rung)] for cell in cells]
+    return float(sum(one.sum() for one in spent) / sum(cell.seconds.sum() for cell in cells))
+
+
+def _time(results: Kept, cells: Sequence[Cell]) -> str:
+    """The ladder's time against stricter measures of trying everything."""
+    ladder = [record for cell in cells for record in results.of_cell(cell, results.ladder)]
+    every = [record for cell in cells for rung in cell.rungs for record in results.of_cell(cell, rung)]
+    shared = sum(record["seconds"] for record in every if record["kind"] == RACE)
+    shared += sum(record["sections"].get("fine-tune", 0.0) for record in every)
+    at_once = sum(record["seconds"] for record in ladder) / shared
+    processor = sum(record["cpu_seconds"] for record in ladder) / sum(record["cpu_seconds"] for record in every)
+    typical = median(cell.share() for cell in cells)
+    return (
+        f"The ladder takes {_share(cells, None):.0%} of the seconds of all rungs, each a process by itself (in the "
+        f"median cell {typical:.0%}); {processor:.0%} of their processor time; and {at_once:.0%} of one process that "
+        "would try them all and do once what they have in common."
+    )
+
+
+def _forecasts(results: Kept, cells: Sequence[Cell]) -> str:
+    """Planned seconds against real ones, where the ladder tried the rung and where it ran by itself."""
+    pairs = list(_timed(results, cells))
+    rows = []
+    for where in ("in the ladder", "by itself"):
+        for kind in (*(rung for rung in results.rungs if rung not in (PROBE, RACE)), "all"):
+            some = [pair for pair in pairs if pair[0] == where and kind in (pair[1], "all")]
+            if some:
+                errors = relative_errors([pair[2] for pair in some], [pair[3] for pair in some])
+                off, bias = float(np.median(np.abs(errors))), float(np.median(errors))
+                real = median(pair[3] for pair in some)
+                rows.append([where, kind, str(len(some)), f"{real:.0f}", f"{off:.0%}", f"{bias:+.0%}"])
+    if not rows:
+        return "No ladder planned a rung."
+    head = ["rung ran", "rung", "times", "median seconds", "median error of the forecast", "median bias"]
+    return table(head, rows, text=2)
+
+
+def _timed(results: Kept, cells: Sequence[Cell]) -> Iterator[tuple[str, str, float, float]]:
+    """Where a rung ran, its name, its forecast and its real seconds."""
+    for cell in cells:
+        for seed, record in zip(cell.seeds, results.of_cell(cell, results.ladder), strict=True):
+            spent = {short(rung["strategy"]): rung["seconds"] for rung in record["tried"]}
+            for rung in record.get("planned", ()):
+                if rung["seconds"] is None:
+                    continue
+                kind = f"cut {rung['cut']}" if rung["cut"] else rung["strategy"]
+                if kind in spent:
+                    yield "in the ladder", kind, rung["seconds"], spent[kind]
+                if kind in results.rungs:
+                    alone = results.runs[cell.dataset, cell.size, seed, kind]["sections"]["fine-tune"]
+                    yield "by itself", kind, rung["seconds"], alone
+
+
+def _prior(results: Kept, cells: Sequence[Cell]) -> str:
+    """The prior's table as it was and after a refit, with what it is worth on data sets that were left out."""
+    outcomes = [outcome for cell in cells for outcome in outcomes_of(results, cell)]
+    try:
+        found = refit(outcomes)
+    except DataError as error:
+        return f"Not refitted: {error}."
+    return f"{_worth(outcomes, found)}\n\n{_coefficients(found)}"
+
+
+def outcomes_of(results: Kept, cell: Cell) -> list[Outcome]:
+    """What each fine-tuned rung gained over the probe: the mean of the seeds, which share their test rows."""
+    probe = cell.right[cell.rungs.index(PROBE)]
+    found = []
+    for rung, right in zip(cell.rungs, cell.right, strict=True):
+        if rung not in (PROBE, RACE):
+            cut = int(rung.removeprefix("cut ")) if rung.startswith("cut ") else 0
+            points, error = gain(right, probe, cell.groups)
+            conditions = _mean_conditions(results, cell)
+            found.append(Outcome(cell.dataset, conditions, reach_of(cut, STAGES), points, error))
+    return found
+
+
+def _mean_conditions(results: Kept, cell: Cell) -> Conditions:
+    """The conditions of a cell's seeds; their gap is that of the ladder's fingerprint."""
+    each = [_conditions(record) for record in results.of_cell(cell, PROBE)]
+    gaps = [record["gap"] for record in results.of_cell(cell, results.ladder) if record.get("gap") is not None]
+    return Conditions(
+        rows=round(mean(one.rows for one in each)),
+        rows_per_class=mean(one.rows_per_class for one in each),
+        gap=mean(gaps) if gaps else None,
+        error=mean(one.error for one in each),
+        log_loss=mean(one.log_loss for one in each),
+        belief=mean(one.belief for one in each),
+    )
+
+
+def _conditions(record: Record) -> Conditions:
+    """What the prior would have seen of a sample and its probe, the gap left out."""
+    counts = record["counts"]
+    first = next(rung for rung in record["tried"] if rung["strategy"] == PROBE)
+    rows, accuracy = sum(counts), first["score"]
+    low, high = wilson(rows * accuracy, rows)
+    probe = ProbeScore(accuracy, (low, high), first["log_loss"], rows, max(counts) / rows)
+    situation = Situation(
+        task="classification",
+        rows=rows,
+        classes=len(counts),
+        class_min=min(counts),
+        class_median=float(median(counts)),
+        class_max=max(counts),
+        groups=record["train_groups"],
+        validation_rows=0,
+        gap=None,
+        probe=probe,
+        crop_loss=0.0,  # no condition looks at this and the following
+        stages=STAGES,
+        image_size=224,
+        aspect="crop",
+        trainable=True,
+    )
+    return conditions_of(situation)
+
+
+def _worth(outcomes: Sequence[Outcome], found: Refit) -> str:
+    names = sorted({outcome.dataset for outcome in outcomes})
+    nothing = mean(mean(abs(one.gain) for one in outcomes if one.dataset == name) for name in names)
+    uses = "is used" if found.uses_gap else "is without effect, as it predicts no better than size and probe"
+    return (
+        f"{len(outcomes)} gains of {len(names)} data sets. Mean error of predicted gains, in points, each data set "
+        f"predicted by a table fitted to the others: {found.error_with_gap:.2f} with the domain gap, "
+        f"{found.error_without_gap:.2f} without it; {found.error_before:.2f} by the table as it was, and {nothing:.2f} "
+        f"by no gain at all. The domain gap {uses}. The race of the probes has no part in the fit."
+    )
+
+
+def _coefficients(found: Refit) -> str:
+    rows = [
+        [name, f"{old.mean:+.3f}", f"{old.sd:.3f}", f"{new.mean:+.3f}", f"{new.sd:.3f}"]
+        for (name, old), new in zip(TABLE.coefficients.items(), found.table.coefficients.values(), strict=True)
+    ]
+    for name in ("shared_sd", "own_sd", "head_sd"):
+        rows.append([name, f"{getattr(TABLE, name):.3f}", "", f"{getattr(found.table, name):.3f}", ""])
+    return table(["coefficient", "was", "± s.d.", "refitted", "± s.d."], rows)
+
+
+def _controls(kept: Record) -> tuple[str, str]:
+    """Ladders on shuffled training labels."""
+    rows = []
+    for found in kept["runs"].values():
+        if found["shuffled"] and "failed" not in found:
+            cell = [found["set"], found["size"], str(found["seed"]), found["kind"].removeprefix("ladder ")]
+            names = [", ".join(climbed(found)) or "none", short(found["chosen"])]
+            majority = max(found["counts"]) / sum(found["counts"])
+            rows.append([*cell, *names, f"{100 * found['accuracy']:.1f}", f"{100 * majority:.1f}"])
+    head = ["data set", "a class", "seed", "quality", "tried", "chose", "accuracy", "majority"]
+    stayed = sum(row[4] == "none" for row in rows)
+    said = f"{stayed} of {len(rows)} ladders tried no fine-tuning; accuracy in % on the true test labels."
+    return "## Shuffled training labels", f"{said}\n\n{table(head, rows, text=6)}" if rows else ""
+
+
+def _failures(kept: Record) -> tuple[str, str]:
+    failed = {key: found["failed"] for key, found in kept["runs"].items() if "failed" in found}
+    return "## Failed", "\n".join(f"- {key}: `{' '.join(text.split())[-300:]}`" for key, text in failed.items())
+
+
+def climbed(record: Record) -> list[str]:
+    """The fine-tuned rungs that a ladder tried."""
+    return [short(rung["strategy"]) for rung in record["tried"] if rung["strategy"].split()[0] in FINE_TUNED]
+
+
+def short(rung: str) -> str:
+    """A rung's name as the tables have it."""
+    return rung.replace("partial above ", "").replace(AGAIN, " again")
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, text: int = 1) -> str:
+    """A Markdown table whose first columns are text and whose others are numbers."""
+    lines = [head, [*["---"] * text, *["--:"] * (len(head) - text)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _size(name: str) -> tuple[float, str]:
+    return (float(name) if name.isdecimal() else math.inf, name)
