@@ -41,7 +41,8 @@ SETS = (
 PER_CLASS = (10, 20)
 PROBES = list(STRATEGIES.values())
 PROBE = list(STRATEGIES).index("linear_probe")
-DEALS, SAMPLES = 10, 60
+# Deals of each draw, and pairs of races that are put together from them: two races take at most all.
+DEALS, PAIRS = 10, 100
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def main() -> None:
     shared = os.environ.get("HEADSTART_SHARED", "../shared")
     parser.add_argument("--data", type=Path, default=Path(shared) / "data", help="the folder of the data sets")
     parser.add_argument("--sets", nargs="+", default=list(SETS))
-    parser.add_argument("--deals", type=int, nargs="+", default=[1, 3, 5])
+    parser.add_argument("--deals", type=int, nargs="+", default=[1, 3, 5], help=f"up to {DEALS // 2}")
     parser.add_argument("--draws", type=int, default=4, help="of the images")
     options = parser.parse_args()
     compiled = compile_trunk(probe_trunk(find_backbone("bundled/tf_efficientnet_lite0")), engine="openvino")
@@ -144,17 +145,19 @@ def chosen_by(scores: np.ndarray, losses: np.ndarray) -> int:
 
 
 def measured(single: Single, deals: int) -> tuple[float, ...]:
-    """The columns of one draw, over random samples of its deals."""
+    """The columns of one draw, over random pairs of races on its deals."""
     rng = np.random.default_rng(0)
-    samples = [rng.permutation(DEALS)[:deals] for _ in range(SAMPLES)] if deals > 1 else [[i] for i in range(DEALS)]
-    chosen = np.array([chosen_by(single.scores[:, some], single.losses[:, some]) for some in samples])
-    score = np.array([single.scores[PROBE, some].mean() for some in samples])
-    shares = np.bincount(chosen) / len(chosen)
+    orders = [rng.permutation(DEALS) for _ in range(PAIRS)]
+    one, other = ([order[place : place + deals] for order in orders] for place in (0, deals))  # that share no deal
+    chosen, rival = (
+        np.array([chosen_by(single.scores[:, some], single.losses[:, some]) for some in half]) for half in (one, other)
+    )
+    miss = [single.scores[PROBE, some].mean() - single.tested[PROBE] for some in one]
     got = single.tested[chosen]
     # Samples of ten deals overlap, so that their deviation would be too small: it follows from that of single deals.
     deviation = single.scores[PROBE].std(ddof=1) / np.sqrt(deals)
-    miss = np.sqrt(np.mean((score - single.tested[PROBE]) ** 2))
-    return deviation, miss, 1 - (shares**2).sum(), (got == single.tested.max()).mean(), got.mean()
+    best = (got == single.tested.max()).mean()
+    return deviation, np.sqrt(np.mean(np.square(miss))), (chosen != rival).mean(), best, got.mean()
 
 
 def columns(cells: np.ndarray, base: np.ndarray) -> list[str]:

@@ -72,6 +72,7 @@ def digits_run(digits: Path, warm_cache: Path, tmp_path_factory: pytest.TempPath
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HEADSTART_CACHE", str(warm_cache))
+        patch.setenv("HEADSTART_BUDGET", "1s")
         return headstart.fit(digits, out=tmp_path_factory.mktemp("run") / "digits").folder
 
 

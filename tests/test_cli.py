@@ -147,7 +147,7 @@ def test_weights_for_non_commercial_use_are_refused_before_anything_is_fetched(
     def fetch(name: str, **wanted: object) -> None:
         raise AssertionError("looked for the weights")
 
-    monkeypatch.setattr("headstart.workflow.find_backbone", fetch)
+    monkeypatch.setattr("headstart.planning.backbone_choice.find_backbone", fetch)
     name = "timm/convnextv2_tiny.fcmae_ft_in1k"
     assert _main(monkeypatch, "fit", str(digits), "--out", str(tmp_path / "run"), "--backbone", name) == 2
     assert "non-commercial use only (CC-BY-NC-4.0)" in (said := capsys.readouterr().err)

@@ -30,6 +30,8 @@ SCHEMA = 1
 _UNBOUNDED = ("log_loss", "brier")
 # The least share of a budget, in seconds: one that is spent already still lets the cheapest fit run.
 _LEAST_SHARE = 0.1
+# Sections of a fit that end with its budget, or cost nothing the second time.
+_CUT_SHORT = ("backbones", "climb", "features")
 _COVERS = {
     "given": "The same images test every time, so the intervals cover the luck of training and of what validation held "
     "out, but not which images test: for that see the intervals of the run itself.",
@@ -329,9 +331,9 @@ def _read(folder: Path, run: Path, seed: int) -> Repeat:
 
 
 def _least_seconds(folder: Path) -> float:
-    """What a fit took but for its climb, and for features that are stored since."""
+    """What a fit took but for what a smaller budget cuts short, and for features that are stored since."""
     seconds: dict[str, float] = _json(folder / "metrics.json")["seconds"]
-    return seconds["total"] - seconds.get("climb", 0.0) - seconds.get("features", 0.0)
+    return seconds["total"] - sum(seconds.get(section, 0.0) for section in _CUT_SHORT)
 
 
 def _json(path: Path) -> dict[str, Any]:

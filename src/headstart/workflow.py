@@ -18,10 +18,6 @@ import numpy as np
 
 from headstart.artifact.saved import FORMAT, Evidence, ModelRecord, SavedModel, image_marks, write_model
 from headstart.auditing.audit import audit_of
-from headstart.backbones.backbone import Backbone
-from headstart.backbones.catalogue import find_backbone
-from headstart.backbones.entries import listed_licence
-from headstart.backbones.licences import require_licence
 from headstart.backbones.offline import go_offline
 from headstart.data import Dataset, Protocol, Source, load, resolve
 from headstart.evaluation.abstention import fit_abstain
@@ -29,6 +25,7 @@ from headstart.features.compiling import compile_trunk
 from headstart.features.engine import CompiledTrunk, Say
 from headstart.features.extract import probe_trunk
 from headstart.planning.ascent import can_train, climb_within, draft, look, why_not_climb
+from headstart.planning.backbone_choice import BackboneChoice, Chooser, entrants_of
 from headstart.planning.fine_tuning import Site, check_fine_tuning, fine_tune_rung
 from headstart.planning.judging import (
     TOP,
@@ -114,12 +111,14 @@ def fit(
         go_offline()
     with clock.section("load"):  # before there is a run folder, so that a wrong name leaves none behind
         dataset = load(source, root=Path(options.root) if options.root else None)
-        backbone = _licensed_backbone(options, say)
+        entrants = entrants_of(options, countdown, say)
     if options.strategy in FINE_TUNED:
         with clock.section("fine-tune"):
-            check_fine_tuning(options, backbone, dataset)
+            for backbone in entrants.backbones:
+                check_fine_tuning(options, backbone, dataset)
     with Run.create(Path(out) if out else None, dataset.name, _request(source, options), seed=options.seed) as run:
-        found = _probe(dataset, backbone, options, clock, progress, say)
+        choice = Chooser(options, _protocol, run, countdown, clock, progress, say).choose(dataset, entrants)
+        backbone, found = choice.backbone, _probe(choice, options, clock, progress, say)
         dataset, protocol, examples = found.dataset, found.protocol, found.examples
         given, grouped = protocol.selection == "val", dataset.has_groups
         site = Site(run, dataset, backbone, examples, found.climbed, given, progress, say, stop)
@@ -143,7 +142,7 @@ def fit(
                     write_model(run.path("model"), _model(finalist, site, options))
                     say(_usable(finalist, dataset, countdown, options.seed))
                 with clock.section("climb"):
-                    climbing = climb_within(site, options, found.compiled, countdown)
+                    climbing = climb_within(site, choice, options, found.compiled, countdown)
                 record = climbing.record
                 if climbing.chosen is not None:
                     finalist = _of_rung(climbing.chosen, site, clock)
@@ -233,8 +232,9 @@ def plan(
     options.check()
     countdown = countdown or Countdown.from_now(options.time())
     dataset = load(source, root=Path(options.root) if options.root else None)
-    backbone = _licensed_backbone(options, say)
-    found = _probe(dataset, backbone, options, Stopwatch(), progress, say)
+    entrants, clock = entrants_of(options, countdown, say), Stopwatch()
+    choice = Chooser(options, _protocol, None, countdown, clock, progress, say).choose(dataset, entrants)
+    backbone, found = choice.backbone, _probe(choice, options, clock, progress, say)
     dataset, examples = found.dataset, found.examples
     situation = situation_of(
         look(dataset, examples, backbone, options, progress, say),
@@ -245,7 +245,7 @@ def plan(
         trainable=can_train(),
     )
     timings = timings_of(dataset, examples, backbone, found.compiled) if situation.trainable else {}
-    return draft(dataset, examples, found.climbed, backbone, situation, timings, options, countdown)
+    return draft(dataset, examples, found.climbed, choice, situation, timings, options, countdown, spare=math.inf)
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,13 +260,11 @@ class _Probed:
     climbed: Climbed
 
 
-def _probe(
-    dataset: Dataset, backbone: Backbone, options: Options, clock: Stopwatch, progress: Progress, say: Say
-) -> _Probed:
+def _probe(choice: BackboneChoice, options: Options, clock: Stopwatch, progress: Progress, say: Say) -> _Probed:
     with clock.section("compile"):
-        compiled = compile_trunk(probe_trunk(backbone), engine=options.engine, say=say)
+        compiled = compile_trunk(probe_trunk(choice.backbone), engine=options.engine, say=say)
     with clock.section("features"):
-        dataset, table = extract_all(dataset, compiled, progress, say)
+        dataset, table = extract_all(choice.dataset, compiled, progress, say)
     with clock.section("train"), _blas_threads(len(dataset)):
         dataset, protocol = _protocol(dataset, options)
         examples = examples_of(dataset, table, compiled.trunk.columns, protocol, options.seed)
@@ -275,20 +273,10 @@ def _probe(
     return _Probed(dataset, protocol, compiled, examples, strategies, climbed)
 
 
-def _licensed_backbone(options: Options, say: Say) -> Backbone:
-    """The backbone, if its licence is allowed; one that the catalogue lists is refused before anything is fetched."""
-    if listed := listed_licence(options.backbone):
-        require_licence(options.backbone, listed, options.licence)
-    backbone = find_backbone(options.backbone, size=options.image_size, channels=options.channels)
-    if terms := require_licence(backbone.name, backbone.licence, options.licence):
-        say(terms)
-    return backbone
-
-
 def _protocol(dataset: Dataset, options: Options) -> tuple[Dataset, Protocol]:
-    """Which rows test: fine-tuning can't be repeated for a nested estimate, so then some are held out."""
+    """Which rows test: neither fine-tuning nor a race is repeated for a nested estimate, so then some are held out."""
     found, protocol = resolve(dataset, test=options.test, seed=options.seed)
-    if options.strategy in FINE_TUNED and protocol.test == "nested":
+    if (options.strategy in FINE_TUNED or options.backbones is not None) and protocol.test == "nested":
         return resolve(dataset, test=HELD_OUT, seed=options.seed)
     return found, protocol
 

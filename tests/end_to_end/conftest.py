@@ -61,6 +61,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "PYTHONPATH": str(spy),
         "PYTHONDONTWRITEBYTECODE": "1",
         "HEADSTART_CACHE": str(tmp_path / "cache"),
+        "HEADSTART_BUDGET": "1s",
         "HOME": str(tmp_path / "home"),
         "TMPDIR": str(tmp_path / "tmp"),
     }

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,6 +70,38 @@ def test_too_little_time_gives_the_probe_and_a_plan_that_can_be_edited(
         assert refused.code == 2, refused.err
         assert word in refused.err
         assert "Traceback" not in refused.err
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_climb_keeps_the_best_and_finishes(
+    headstart: Callable[..., Any], environment: dict[str, str], pictures: Path, tmp_path: Path, kind: signal.Signals
+) -> None:
+    """A rung that would take hours is ended in its first epochs."""
+    for number in range(0, 30, 3):  # labels that can't all be learnt, so that a rung is worth a try
+        (pictures / "blue" / f"{number}.png").rename(pictures / "red" / f"other-{number}.png")
+    work = tmp_path / "work"
+    planned = headstart("plan", pictures, "--image-size", "64", "--budget", "1s", "--out", "plan.json")
+    assert planned.code == 0, planned.err
+    rung = PlannedRung("partial", 7, 2, 5000, 1e-4, "light", 5.0)
+    plan = dataclasses.replace(read_plan(work / "plan.json"), rungs=(rung,), quality="best", budget="5h")
+    (work / "long.json").write_text(to_json(plan))
+    command = [sys.executable, "-m", "headstart.cli", "fit", str(pictures), *SMALL, "--plan", "long.json"]
+    pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    lines = []
+    single = {**environment, "OMP_NUM_THREADS": "1"}  # threads would wait for each other beside other work
+    with subprocess.Popen([*command, "--out", "run"], cwd=work, env=single, **pipes) as process:
+        for line in process.stderr or ():
+            lines.append(line)
+            if "epoch 2:" in line:
+                process.send_signal(kind)
+    said = "".join(lines)
+    assert "usable now: " in said, said
+    assert process.returncode == 0, said
+    ladder = json.loads((work / "run" / "ladder.json").read_text())
+    assert "was interrupted" in ladder["steps"][-1]
+    assert ladder["chosen"].startswith(("linear_probe", "prototype"))
+    assert json.loads((work / "run" / "metrics.json").read_text())["splits"]["test"]["n"] == 15
+    assert json.loads((work / "run" / "run.json").read_text())["state"] == "finished"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from scipy import stats
 
 from headstart.errors import DataError
 from headstart.evaluation.intervals import (
+    accuracy_interval,
     bootstrap_weights,
     clopper_pearson_upper,
     percentile_interval,
@@ -117,3 +118,15 @@ def test_the_grouped_bootstrap_covers_where_rows_of_a_group_agree():
         naive += low <= 0.8 <= high
     assert 0.92 <= hits / repeats <= 0.98
     assert naive / repeats < 0.9  # which is why groups matter
+
+
+def test_the_interval_of_an_accuracy_is_wilsons_and_wider_over_groups() -> None:
+    correct = np.repeat([True, True, True, False], 25)
+    rows = accuracy_interval(correct, np.arange(100), 0)
+    assert rows == wilson(75, 100)
+    low, high = accuracy_interval(correct, np.arange(100) // 5, 0)
+    assert low < rows[0]
+    assert high > rows[1]
+    assert accuracy_interval(correct, np.zeros(100), 0) == wilson(0.75, 1), "one group is one trial"
+    assert accuracy_interval(np.ones(40, bool), np.arange(40) // 4, 0) == wilson(10, 10), "and ten that agree are ten"
+    assert accuracy_interval(correct.astype(float), np.arange(100), 0) == rows

@@ -227,7 +227,7 @@ def test_what_is_too_slow_is_left_out_and_that_is_said(dataset: Dataset, monkeyp
     assert found.by_clock
     assert found.decision().by_clock
     assert f"{LABEL.format(48)} is left out as too slow" in found.left_out[0]
-    assert "where 20 s are given" in found.left_out[0]
+    assert "of 20 s are left" in found.left_out[0]
     patient = race(_entrants(32, 40, 48), _course(dataset, signals), seconds=math.inf, clock=lambda: 0.0)
     assert (patient.image_size, patient.by_clock) == (48, False)
     hurried = race(_entrants(48, 32, 40), _course(dataset, signals), seconds=0, clock=lambda: 0.0)

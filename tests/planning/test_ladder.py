@@ -57,6 +57,16 @@ def test_what_is_chosen_is_kept_and_no_worse_than_what_was_kept_before_it(
     assert all(rung.gain_ci95 is not None for rung in climbed.record.rungs[1:])
 
 
+@pytest.mark.parametrize("deals", [1, 3])
+def test_an_accuracy_has_its_rows_and_an_interval_that_holds_it(make_examples: MakeExamples, deals: int) -> None:
+    examples = make_examples([80, 80, 80] if deals == 1 else [20, 20, 20], top=0.4)
+    for rung in _climb(examples).record.rungs:
+        assert rung.rows == len(examples)
+        assert rung.ci95 is not None
+        assert rung.ci95[0] < rung.score < rung.ci95[1]
+    assert all(rung.ci95 is None for rung in _climb(examples, "macro_f1").record.rungs)
+
+
 def test_every_decision_has_its_numbers_and_the_record_can_be_read_back(make_examples: MakeExamples) -> None:
     record = _climb(make_examples([60, 60], top=0.3, stage=1.0)).record
     first, *others = record.rungs

@@ -85,7 +85,7 @@ def test_little_time_has_none_and_the_decision_says_that_it_hung_on_the_clock(ma
     found = _look(examples, seconds=LEAST_SECONDS - 1)
     assert found.layers is None
     assert found.decisions[0].by_clock
-    assert "9 s are left" in found.decisions[0].reason
+    assert "and 9 s are left" in found.decisions[0].reason
     climbed = _climbed(examples)
     slow = tuple(replace(rung, seconds=60.0) for rung in climbed.record.rungs)
     slowly = replace(climbed, record=replace(climbed.record, rungs=slow))

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from headstart.errors import OptionError, RecordError
+from headstart.planning.forecast import AccuracyForecast, CurvePoint, Prediction
+from headstart.planning.layer_map import LayerMap, StageProbe
 from headstart.planning.plan import (
     Considered,
     DataIdentity,
@@ -24,6 +26,7 @@ from headstart.planning.plan import (
     require_backbone,
     require_same_data,
 )
+from headstart.planning.power_law import PowerLaw
 from headstart.records import to_json
 
 PLAN = Plan(
@@ -68,6 +71,52 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert read_plan(path) == PLAN
     assert PLAN.limits.size == 2e7
     assert [rung.name for rung in PLAN.rungs][1:] == ["partial above cut 7", "partial above cut 4", "full"]
+
+
+def _with_outlook() -> Plan:
+    probes = tuple(StageProbe(n, f"s{n}", 8, 0.5, (0.4, 0.6), 0.7, None if n == 1 else 0.1, True) for n in range(1, 10))
+    prediction = Prediction(2, 600, 0.95, (0.9, 0.97), None, 2, 3, 0.01, 0.02)
+    hidden = Prediction(4, 1200, None, None, "too few", None, 0, None, None)
+    law = PowerLaw(240.0, 0.1, 0.01, 0.3)
+    points = (CurvePoint(120.0, 0.2), CurvePoint(240.0, 0.1))
+    return dataclasses.replace(
+        PLAN,
+        layers=LayerMap(probes, 300, 7, True, "up to stage 7"),
+        forecast=AccuracyForecast("linear_probe", 0.9, points, law, (prediction, hidden), "probably"),
+    )
+
+
+def test_map_and_forecast_are_read_again_and_may_be_left_out(tmp_path: Path) -> None:
+    plan, path = _with_outlook(), tmp_path / "plan.json"
+    path.write_text(to_json(plan))
+    assert read_plan(path) == plan
+    plain = json.loads(to_json(plan))
+    del plain["layers"], plain["forecast"]
+    path.write_text(json.dumps(plain))
+    assert read_plan(path) == PLAN
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "message"),
+    [
+        (("layers", "stages", 0, "colour"), "red", r"layers: stages\[0\]: unknown field 'colour'"),
+        (("layers", "stages", 0, "accuracy"), "high", r"layers: stages\[0\]: accuracy: expected float"),
+        (("layers", "stages", 0, "number"), 4, "layers.stages: they are not numbered 1 to 9"),
+        (("layers", "stages"), [], "layers.stages: they are not numbered 1 to 9"),
+        (("layers", "transfers_to"), 10, "layers.transfers_to: 10 is no stage: give 1 to 9, or 0 for none"),
+        (("forecast", "predictions", 0, "factor"), "2", r"forecast: predictions\[0\]: factor: expected int"),
+    ],
+)
+def test_an_impossible_map_or_forecast_is_refused(tmp_path: Path, keys: Any, value: Any, message: str) -> None:
+    plain = json.loads(to_json(_with_outlook()))
+    inner = plain
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(plain))
+    with pytest.raises(RecordError, match=f"mine.json: {message}"):
+        read_plan(path)
 
 
 def test_a_sensible_edit_is_taken(tmp_path: Path) -> None:

@@ -16,7 +16,10 @@ from headstart.planning.domain_gap import DomainGap, Estimate
 from headstart.planning.drafting import Wanted, draft_plan
 from headstart.planning.empirical_rules import Timing, cuts_of, expected_gains, rungs_rule
 from headstart.planning.fingerprint_rules import crop_rule, metric_rule, tuning_rule, validation_rule
-from headstart.planning.plan import DataIdentity, Plan, check_plan
+from headstart.planning.forecast import AccuracyForecast
+from headstart.planning.layer_map import LayerMap, StageProbe
+from headstart.planning.outlook import Outlook
+from headstart.planning.plan import DataIdentity, Decision, Plan, check_plan
 from headstart.planning.rule_table import DEALS, LEAST_EPOCHS
 from headstart.planning.situation import ProbeScore, Situation
 from headstart.planning.time_forecast import Rates, Work
@@ -191,6 +194,20 @@ WANTED = Wanted("bundled/tf_efficientnet_lite0", "accuracy", Budget.minutes(2), 
 
 def _draft(situation: Situation, seconds: float = 90.0) -> Plan:
     return draft_plan(WANTED, DataIdentity("mine", 280, 7, "0" * 64), situation, TIMINGS, seconds)
+
+
+def test_what_lies_ahead_is_in_the_draft_or_why_it_is_not() -> None:
+    stages = tuple(StageProbe(n, f"s{n}", 8, 0.5, (0.4, 0.6), 0.7, None, True) for n in range(1, 10))
+    layers = LayerMap(stages, 280, 5, False, "up to stage 5")
+    forecast = AccuracyForecast("linear_probe", 0.9, (), None, (), "hardly")
+    why = Decision("layer map and forecast", "empirical", "left out", "too few images")
+    data = DataIdentity("mine", 280, 7, "0" * 64)
+    made = draft_plan(WANTED, data, _situation(), TIMINGS, 90.0, outlook=Outlook(layers, forecast))
+    assert (made.layers, made.forecast) == (layers, forecast)
+    left = draft_plan(WANTED, data, _situation(), TIMINGS, 90.0, outlook=Outlook(None, None, (why,)))
+    assert (left.layers, left.forecast) == (None, None)
+    assert why in left.decisions
+    assert why not in made.decisions
 
 
 def test_a_draft_is_a_plan_that_can_be_read_with_a_reason_for_every_decision() -> None:

@@ -99,6 +99,9 @@ def test_only_the_held_out_rows_judge_and_the_probe_stands_beside(
     assert tuned.log_loss == pytest.approx(losses.mean())
     assert f"log-loss {word} by" in tuned.reason
     assert f"on the {len(held)} rows held out" in tuned.reason
+    assert (tuned.rows, probe.rows) == (len(held), len(examples))
+    assert tuned.ci95 is not None
+    assert tuned.ci95[0] <= tuned.score <= tuned.ci95[1]
     assert tuned.gain_ci95 is not None
     assert (tuned.gain_ci95[0] > 0) == (word == "lower")
     assert tuned.seconds >= 12.0

@@ -133,6 +133,7 @@ def build_run(tmp_path: Path) -> Build:
         audit: dict[str, Any] = _AUDIT,
         ladder: dict[str, Any] = _LADDER,
         run: dict[str, Any] = _RUN,
+        plan: dict[str, Any] | None = None,
         **changes: Any,
     ) -> Path:
         rng = np.random.default_rng(0)
@@ -146,6 +147,8 @@ def build_run(tmp_path: Path) -> Build:
         metrics = _metrics(task, classes, splits, n) | changes
         for name, record in (("metrics", metrics), ("ladder", ladder), ("audit", audit), ("run", run)):
             (folder / f"{name}.json").write_text(json.dumps(record))
+        if plan is not None:
+            (folder / "plan.json").write_text(json.dumps(plan))
         pq.write_table(pa.concat_tables(tables), folder / "predictions.parquet")
         return folder
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,6 +100,68 @@ def test_the_page_says_what_the_records_say(build_run: Build, noise: bytes) -> N
     assert f"headstart predict {folder} IMAGE_OR_FOLDER" in page.text
 
 
+def _climb() -> tuple[dict[str, Any], dict[str, Any]]:
+    """``ladder.json`` and ``plan.json`` of a climb of one rung."""
+    probe = {"strategy": "linear_probe", "cut": 9, "score": 0.9, "rows": 244, "decision": "kept", "seconds": 0.4}
+    gain = {"mean": 1.2, "sd": 0.8, "ci95": [-0.4, 2.8], "better": 0.93}
+    tuned = {"strategy": "partial above cut 7", "cut": 7, "score": 0.95, "rows": 49, "ci95": [0.85, 0.98]}
+    tuned |= {"decision": "kept", "seconds": 52.0, "expected_gain": 0.8, "gain": gain, "reason": "over linear_probe"}
+    ladder = {
+        "metric": "accuracy",
+        "chosen": "partial above cut 7",
+        "rungs": [probe, tuned],
+        "steps": ["partial above cut 7 is expected to add 0.8 points", "the expected further gain is too small"],
+        "reason": "partial above cut 7 has the highest expected accuracy",
+    }
+    stage = {"number": 1, "name": "stem", "accuracy": 0.7, "accuracy_ci95": [0.6, 0.8]}
+    prediction = {"factor": 2, "rows": 488, "accuracy": 0.97, "ci95": [0.95, 0.99]}
+    plan = {
+        "rungs": [{"strategy": "partial", "cut": 7, "seconds": 49.0}],
+        "decisions": [{"key": "tuning", "kind": "fingerprint", "value": "yes", "reason": "many", "by_clock": True}],
+        "layers": {"stages": [stage], "rows": 244, "transfers_to": 1, "sentence": "They transfer all the way."},
+        "forecast": {"strategy": "linear_probe", "accuracy": 0.95, "predictions": [prediction], "sentence": "Yes."},
+    }
+    return ladder, plan
+
+
+def test_a_climb_is_told_from_its_steps_to_its_choice(build_run: Build, noise: bytes) -> None:
+    ladder, plan = _climb()
+    page = check_self_contained(write_report(build_run(ladder=ladder, plan=plan), lambda image: noise))
+    for told in (
+        "How it was chosen",
+        "Partial fine-tuning above cut 7 has the highest expected accuracy.",
+        "+1.2−0.4 to +2.8",
+        "95.0%85.0 to 98.0%49 images",
+        "52 sforecast 49 s",
+        "Scores on different images can't be compared",
+        "The expected further gain is too small",
+        "They transfer all the way. 1 stem 70.0% (60.0 to 80.0%)",
+        "twice488 images 97.0% (95.0 to 99.0%)",
+        "Many (depends on how fast this machine is)",
+        "ladder.json, plan.json, audit.json",
+    ):
+        assert told in page.text, told
+    assert "What was tried" not in page.text
+    assert ("colspan", "7") in page.attributes
+    assert page.text.count("chosen") == 2, "the heading, and one rung"
+
+
+def test_without_a_climb_the_rungs_stand_alone(build_run: Build, noise: bytes) -> None:
+    page = check_self_contained(write_report(build_run(), lambda image: noise))
+    assert "What was tried" in page.text
+    for missing in (
+        "How it was chosen",
+        "Step by step",
+        "Where features stop",
+        "More data",
+        "be compared",
+        "Every decision",
+        "plan.json",
+    ):
+        assert missing not in page.text
+    assert ("colspan", "6") in page.attributes
+
+
 def test_the_same_run_gives_the_same_page(build_run: Build, noise: bytes) -> None:
     folder = build_run()
     first = write_report(folder, lambda image: noise).read_bytes()
@@ -115,10 +178,18 @@ def test_pictures_that_are_gone_leave_their_names(build_run: Build) -> None:
 def test_hostile_and_foreign_names_stay_text(build_run: Build, noise: bytes) -> None:
     audit = {"left_out": [{"file": EVIL, "kind": EVIL, "reason": EVIL}], "notes": [EVIL, "\udcff\u202egpj.exe"]}
     run = {"request": {EVIL: EVIL}, "libraries": {EVIL: EVIL}, "started": EVIL}
-    ladder = {"metric": EVIL, "chosen": EVIL, "rungs": [{"strategy": EVIL, "reason": EVIL}], "notes": [EVIL]}
+    rung = {"strategy": EVIL, "reason": EVIL, "expected_gain": 1.0}
+    ladder = {"metric": EVIL, "chosen": EVIL, "rungs": [rung], "notes": [EVIL], "steps": [EVIL], "reason": EVIL}
+    finding = {"sentence": EVIL, "strategy": EVIL, "accuracy": 0.5, "rows": 9, "predictions": []}
+    plan = {
+        "decisions": [{"key": EVIL, "kind": "fixed", "value": EVIL, "reason": EVIL}],
+        "considered": [{"backbone": EVIL, "image_size": 9, "accuracy": 0.5, "size": 9}],
+        "layers": {**finding, "stages": [{"number": 1, "name": EVIL, "accuracy": 0.5}]},
+        "forecast": finding,
+    }
     classes = (EVIL, "日本語 Ünïcode 🙂", "{{ 7 * 7 }}{% raw %}")
     folder = build_run(
-        classes, skill=1.0, audit=audit, run=run, ladder=ladder, backbone=EVIL, strategy=EVIL, licence=EVIL
+        classes, skill=1.0, audit=audit, run=run, ladder=ladder, plan=plan, backbone=EVIL, strategy=EVIL, licence=EVIL
     )
     page = check_self_contained(write_report(folder, lambda image: noise))
     assert page.text.count("<script>alert('x')</script>\"onload=\"x&amp;") > 20
@@ -139,9 +210,22 @@ def test_the_largest_page_stays_small(build_run: Build, noise: bytes) -> None:
     audit = {"left_out": [{"file": long, "kind": long, "reason": long * 20}] * 5000, "notes": [long * 50] * 500}
     rung = {"strategy": long, "cut": 9, "score": 0.5, "decision": "kept", "reason": long * 50}
     ladder = {"metric": "accuracy", "chosen": "x", "rungs": [rung] * 500, "notes": [long] * 500}
+    ladder |= {"steps": [long * 50] * 500, "reason": long * 50}
+    decision = {"key": long, "kind": "fixed", "value": long, "reason": long * 50}
+    stage = {"number": 1, "name": long, "accuracy": 0.5}
+    considered = {"backbone": long, "image_size": 9, "accuracy": 0.5, "size": 9}
+    layers = {"stages": [stage] * 500, "rows": 9, "sentence": long * 50}
+    plan = {"decisions": [decision] * 500, "considered": [considered] * 500, "layers": layers}
     run = {"request": {f"{long}{i}": long for i in range(500)}, "libraries": {f"{i}{long}": long for i in range(500)}}
     folder = build_run(
-        classes, 960, skill=1.0, audit=audit, ladder=ladder, run=run, seconds={f"{i}{long}": 1.0 for i in range(99)}
+        classes,
+        960,
+        skill=1.0,
+        audit=audit,
+        ladder=ladder,
+        run=run,
+        plan=plan,
+        seconds={f"{i}{long}": 1.0 for i in range(99)},
     )
     page = check_self_contained(write_report(folder, lambda image: noise))
     assert "And 4,950 more; audit.json lists them all." in page.text
@@ -184,7 +268,9 @@ def test_a_perfect_run_has_no_mistakes(build_run: Build) -> None:
     assert "None of the 150 test images is misclassified." in page.text
 
 
-@pytest.mark.parametrize("name", ["metrics.json", "ladder.json", "audit.json", "run.json", "predictions.parquet"])
+@pytest.mark.parametrize(
+    "name", ["metrics.json", "ladder.json", "audit.json", "run.json", "plan.json", "predictions.parquet"]
+)
 def test_a_broken_record_is_named_and_the_old_page_kept(build_run: Build, name: str) -> None:
     folder = build_run()
     before = write_report(folder, gone).read_bytes()

@@ -80,9 +80,40 @@ def test_only_the_chosen_rung_is_marked() -> None:
         {"strategy": s, "cut": 9, "score": 0.9, "decision": d}
         for s, d in (("a", "kept"), ("b", "kept"), ("c", "dropped"))
     ]
-    view = view_ladder({"metric": "accuracy", "chosen": "b", "rungs": rungs}, 9)
+    view = view_ladder({"metric": "accuracy", "chosen": "b", "rungs": rungs}, 9, {})
     assert [(rung.kept, rung.chosen) for rung in view.rungs] == [(True, False), (True, True), (False, False)]
-    assert view.rungs[0].frozen == "9 of 9 stages"
+    assert view.rungs[0].frozen == "9 of 9"
+    assert view.unit == "", "nothing was gained or expected"
+    sure = view_ladder({"metric": "accuracy", "chosen": "c", "rungs": rungs}, 9, {})
+    assert [rung.chosen for rung in sure.rungs] == [False, False, True], "the cheapest may be taken, not the best"
+
+
+@pytest.mark.parametrize(
+    ("metric", "unit", "gain", "ends"),
+    [("accuracy", "points", "+1.2", "−0.3 to +2.7"), ("log_loss", "nats", "+1.2000", "−0.3000 to +2.7000")],
+)
+def test_a_rung_of_a_climb_is_told_with_its_gain_and_both_times(metric: str, unit: str, gain: str, ends: str) -> None:
+    rung = {
+        "strategy": "partial above cut 7 at a tenth of its rate",
+        "cut": 7,
+        "score": 0.9,
+        "rows": 1234,
+        "ci95": [0.8, 0.95],
+        "seconds": 52.1,
+        "expected_gain": 0.5,
+        "gain": {"mean": 1.2, "sd": 0.8, "ci95": [-0.3, 2.7], "better": 0.93},
+        "reason": "+1.2 points over linear_probe",
+    }
+    ladder = {"metric": metric, "chosen": "linear_probe", "rungs": [rung]}
+    view = view_ladder(ladder, 9, {"partial above cut 7": 49.0})
+    row = view.rungs[0]
+    assert view.unit == unit
+    assert (row.gain, row.gain_interval) == (gain, ends)
+    assert row.strategy == "partial fine-tuning above cut 7 at a tenth of its rate"
+    assert (row.seconds, row.forecast) == ("52 s", "49 s")
+    assert row.rows == "1,234 images"
+    assert row.reason == "+1.2 points over linear probe"
+    assert not row.chosen
 
 
 def test_the_abstention_rule_is_told_with_its_evidence() -> None:

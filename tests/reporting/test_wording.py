@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from headstart.reporting.wording import interval_text, listed, score_text, seconds_text, shorten, strategy_text
+from headstart.reporting.wording import (
+    interval_text,
+    listed,
+    plain_names,
+    score_text,
+    seconds_text,
+    shorten,
+    strategy_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +44,19 @@ def test_seconds(seconds: float | None, text: str) -> None:
 
 def test_a_strategy_keeps_what_distinguishes_it() -> None:
     assert strategy_text("linear_probe, balanced classes") == "linear probe, balanced classes"
+    assert strategy_text("partial above cut 7") == "partial fine-tuning above cut 7"
+    assert strategy_text("full at a tenth of its rate") == "full fine-tuning at a tenth of its rate"
+    assert strategy_text("home_made") == "home made"
+
+
+def test_names_in_a_sentence_are_put_into_words_and_words_are_left_alone() -> None:
+    told = (
+        "partial above cut 7 adds 1 point to linear_probe_all_stages, a partial answer in full, not my_linear_probe_2"
+    )
+    assert plain_names(told) == (
+        "partial fine-tuning above cut 7 adds 1 point to linear probe on all stages, a partial answer in full, "
+        "not my_linear_probe_2"
+    )
 
 
 @pytest.mark.parametrize("text", ["", "short", "x" * 60, "ü" * 61, "🙂" * 500, "a/" * 300 + "end.jpg"])

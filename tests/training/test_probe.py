@@ -51,6 +51,17 @@ def test_the_chosen_penalty_is_the_least_of_all_tried_and_no_edge() -> None:
     assert min(choice.losses[best + 1 :]) > choice.losses[best]
 
 
+def test_a_loose_tolerance_gives_nearly_the_same_probabilities() -> None:
+    features, labels = make(1.0)
+    tight, loose = (
+        choose(features, np.eye(3)[labels], folds_of(len(labels)), kind="softmax", tolerance=tolerance)
+        for tolerance in (1e-9, 1e-4)
+    )
+    assert (tight.oof_logits != loose.oof_logits).any()
+    assert loose.losses[0] == pytest.approx(tight.losses[0], abs=2e-2)
+    assert min(loose.losses) == pytest.approx(min(tight.losses), abs=2e-2)
+
+
 def test_pure_noise_ends_the_path_early_at_the_class_frequencies() -> None:
     features, labels = make(0.0)
     choice = choose(features, np.eye(3)[labels], folds_of(len(labels)), kind="softmax")

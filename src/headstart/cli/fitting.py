@@ -11,19 +11,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headstart.cli.options import (
-    DEFAULT_BACKBONE,
     AsJson,
-    Backbone,
+    Backbones,
     Channels,
     Data,
     Engine,
     EngineOption,
     ImageSize,
     Licence,
+    MaxLatency,
+    MaxSize,
     Metric,
     Out,
     Quality,
     Root,
+    RunBackbone,
 )
 from headstart.cli.output import progress, say
 
@@ -46,7 +48,10 @@ def demo(out: Out = None, as_json: AsJson = False) -> None:
 def fit(
     data: Data,
     out: Out = None,
-    backbone: Backbone = DEFAULT_BACKBONE,
+    backbone: RunBackbone = None,
+    backbones: Backbones = None,
+    max_size: MaxSize = None,
+    max_latency: MaxLatency = None,
     strategy: Annotated[
         str,
         typer.Option(
@@ -74,6 +79,9 @@ def fit(
         Quality, typer.Option(help="How much a further gain must be, and which rung is kept.")
     ] = Quality.balanced,
     plan: Annotated[Path | None, typer.Option(help="Follow this plan.json, which may be edited.")] = None,
+    repeats: Annotated[
+        int, typer.Option(min=1, help="Fit so often, with other seeds and splits, and give the mean of each score.")
+    ] = 1,
     cut: Annotated[int | None, typer.Option(min=0, help="partial: how many stages stay frozen.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Of fine-tuning.")] = None,
     lr: Annotated[float | None, typer.Option(help="Fine-tuning's learning rate in the highest stage.")] = None,
@@ -97,6 +105,9 @@ def fit(
 
     wanted = Options(
         backbone=backbone,
+        backbones=backbones,
+        max_size=max_size,
+        max_latency=max_latency,
         strategy=strategy,
         test=_split_or_fraction(test),
         metric=metric.value,
@@ -121,25 +132,35 @@ def fit(
         devices=devices,
         tensorboard=tensorboard,
     )
-    _fit(data, _interrupted(resume) if resume else out, as_json, wanted)
+    _fit(data, _interrupted(resume) if resume else out, as_json, wanted, repeats)
 
 
-def _fit(source: Any, out: Path | None, as_json: bool, options: Options) -> None:
+def _fit(source: Any, out: Path | None, as_json: bool, options: Options, repeats: int = 1) -> None:
+    from headstart.repeats import FILE, fit_repeatedly
     from headstart.reporting import terminal
     from headstart.runs.budget import Countdown
-    from headstart.workflow import fit as run_fit
 
     def show(run: Run) -> None:
         if as_json:
             typer.echo(run.path("metrics.json").read_text(), nl=False)
         else:
             terminal.show_run(run.folder)
+            if repeats > 1:
+                terminal.show_repeats(run.path(FILE))
 
     clock = None
     if options.strategy == "auto":
         clock = Countdown.of_process(options.time())
-    run_fit(
-        source, options, out=out, progress=progress(), say=say, deliver=show, stop=_terminated(options), countdown=clock
+    fit_repeatedly(
+        source,
+        options,
+        repeats,
+        out=out,
+        progress=progress(),
+        say=say,
+        deliver=show,
+        stop=_terminated(options),
+        countdown=clock,
     )
 
 

@@ -65,3 +65,11 @@ EngineOption = Annotated[Engine, typer.Option(help="What runs the backbone.")]
 ImageSize = Annotated[int | None, typer.Option(min=1, help="Side of the input, if not the weights' own.")]
 Channels = Annotated[int, typer.Option(min=1, max=64, help="Of the images: 1 is grey, more than 3 need .npy or TIFF.")]
 Backbone = Annotated[str, typer.Option(help="A name from `headstart backbones`.")]
+RunBackbone = Annotated[
+    str | None, typer.Option("--backbone", help="A name from `headstart backbones`.", show_default=DEFAULT_BACKBONE)
+]
+Backbones = Annotated[
+    str | None, typer.Option(metavar="A,B@SIZE,…", help="Compare these by their linear probes, and take the best.")
+]
+MaxSize = Annotated[str | None, typer.Option(metavar="SIZE", help="Most that the weights may take: 10MB.")]
+MaxLatency = Annotated[str | None, typer.Option(metavar="TIME", help="Most that an image may take here: 20ms.")]

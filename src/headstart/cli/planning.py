@@ -8,17 +8,19 @@ from typing import Annotated
 import typer
 
 from headstart.cli.options import (
-    DEFAULT_BACKBONE,
     AsJson,
-    Backbone,
+    Backbones,
     Channels,
     Data,
     Engine,
     EngineOption,
     ImageSize,
+    MaxLatency,
+    MaxSize,
     Metric,
     Quality,
     Root,
+    RunBackbone,
 )
 from headstart.cli.output import progress, say
 
@@ -28,7 +30,10 @@ def plan(
     out: Annotated[Path | None, typer.Option(help="Write the plan to this file, for `fit --plan`.")] = None,
     budget: Annotated[str | None, typer.Option(metavar="TIME", help="30s, 5m, 1h or none.", show_default="2m")] = None,
     quality: Annotated[Quality, typer.Option(help="How much a further gain must be.")] = Quality.balanced,
-    backbone: Backbone = DEFAULT_BACKBONE,
+    backbone: RunBackbone = None,
+    backbones: Backbones = None,
+    max_size: MaxSize = None,
+    max_latency: MaxLatency = None,
     metric: Annotated[Metric, typer.Option(help="What governs every choice.")] = Metric.accuracy,
     seed: Annotated[int, typer.Option(min=0, help="Of splits and folds.")] = 0,
     engine: EngineOption = Engine.auto,
@@ -45,6 +50,9 @@ def plan(
 
     options = Options(
         backbone=backbone,
+        backbones=backbones,
+        max_size=max_size,
+        max_latency=max_latency,
         metric=metric.value,
         seed=seed,
         engine=engine.value,

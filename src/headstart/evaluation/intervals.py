@@ -11,12 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.errors import DataError
-from headstart.evaluation.scores import FloatArray, IntArray
+from headstart.evaluation.scores import FloatArray, IntArray, row_mean
 
 Interval = tuple[float, float]
 
 # Elements of one chunk of weights: 2 MB, so that the passes over it stay in the processor's cache.
 _CHUNK = 2**18
+# Draws of a percentile interval at the 95 % level: its ends then rest on 25 draws each.
+_DRAWS = 1000
 
 
 def wilson(successes: float, n: float, level: float = 0.95) -> Interval:
@@ -163,3 +165,22 @@ def percentile_interval(values: FloatArray, units: int, level: float = 0.95) -> 
     reach = math.sqrt(units / (units - 1)) * float(stdtrit(units - 1, (1 + level) / 2))
     low, high = np.quantile(defined, [float(ndtr(-reach)), float(ndtr(reach))])
     return float(low), float(high)
+
+
+def accuracy_interval(correct: npt.NDArray[Any], groups: npt.NDArray[Any], seed: int) -> Interval:
+    """The 95 % interval of an accuracy: Wilson's, or with groups of several rows that of the grouped bootstrap.
+
+    Parameters
+    ----------
+    correct:
+        Shape (n,): whether each row is right, or in which share of several trials.
+    groups:
+        Shape (n,), as in :func:`resampling_units`.
+    """
+    rows = len(correct)
+    units = resampling_units(groups, rows)[1]
+    if units < rows:
+        draws = [row_mean(correct, weights) for weights in bootstrap_weights(rows, groups, _DRAWS, seed)]
+        if interval := percentile_interval(np.concatenate(draws), units):
+            return interval
+    return wilson(float(correct.mean()) * units, units)

@@ -11,10 +11,13 @@ from headstart import records
 from headstart.backbones.backbone import Backbone
 from headstart.data import Dataset
 from headstart.features.engine import CompiledTrunk, Say
+from headstart.features.latency import latency
+from headstart.planning.backbone_choice import BackboneChoice
 from headstart.planning.choice import TIME_SAFETY
 from headstart.planning.climbing import Climb, Ladder
 from headstart.planning.drafting import Wanted, draft_plan
 from headstart.planning.empirical_rules import Timing, fit_to_time
+from headstart.planning.entrants import weight_of
 from headstart.planning.fine_tuning import Site, fine_tune_rung, in_planned
 from headstart.planning.fingerprint import Fingerprint, fingerprint
 from headstart.planning.ladder import Climbed
@@ -45,11 +48,15 @@ LEAST_CLIMB = STARTUP_SECONDS
 _LOOKED_AT = 2000
 
 
-def climb_within(site: Site, options: Options, compiled: CompiledTrunk, countdown: Countdown) -> Climb:
+def climb_within(
+    site: Site, choice: BackboneChoice, options: Options, compiled: CompiledTrunk, countdown: Countdown
+) -> Climb:
     """Write ``fingerprint.json`` and ``plan.json``, and climb.
 
     Parameters
     ----------
+    choice:
+        Why the site's backbone is the one.
     compiled:
         The trunk that the probes were fitted on.
 
@@ -61,7 +68,7 @@ def climb_within(site: Site, options: Options, compiled: CompiledTrunk, countdow
         If the plan that is given was made for other data, or another backbone.
     """
     try:
-        ladder = _ladder(site, options, compiled, countdown)
+        ladder = _ladder(site, choice, options, compiled, countdown)
     except KeyboardInterrupt:
         reason = "interrupted before the first rung: the probe is kept"
         return Climb(None, site.climbed, dataclasses.replace(site.climbed.record, steps=(reason,)), None)
@@ -89,7 +96,9 @@ def why_not_climb(countdown: Countdown, *, nested: bool) -> str:
     return ""
 
 
-def _ladder(site: Site, options: Options, compiled: CompiledTrunk, countdown: Countdown) -> Ladder:
+def _ladder(
+    site: Site, choice: BackboneChoice, options: Options, compiled: CompiledTrunk, countdown: Countdown
+) -> Ladder:
     """Survey, plan, and set up the climb."""
     situation = situation_of(
         _fingerprint(site, options),
@@ -103,14 +112,19 @@ def _ladder(site: Site, options: Options, compiled: CompiledTrunk, countdown: Co
         plan = read_plan(Path(options.plan))
         require_same_data(plan, identity_of(site.dataset))
         require_backbone(plan, len(site.backbone.stages))
+        plan = dataclasses.replace(
+            plan,
+            max_size=options.max_size or plan.max_size,
+            max_latency=options.max_latency or plan.max_latency,
+        )
     else:
-        plan = draft(site.dataset, site.examples, site.climbed, site.backbone, situation, {}, options, countdown)
+        spare = countdown.remaining()
+        plan = draft(site.dataset, site.examples, site.climbed, choice, situation, {}, options, countdown, spare=spare)
     site.run.write(FILE, plan)
     for decision in plan.decisions:
         if decision.key in ("tuning", "rungs"):
             site.say(decision.reason)
     dataset, examples, backbone = site.dataset, site.examples, site.backbone
-    parameters = sum(stage.parameters for stage in site.backbone.stages)
     return Ladder(
         plan,
         site.climbed,
@@ -119,7 +133,7 @@ def _ladder(site: Site, options: Options, compiled: CompiledTrunk, countdown: Co
         time=lambda rung, left: fit_to_time(rung, timing_of(rung, dataset, examples, backbone, compiled), left),
         tune=lambda rung: _tune(site, options, rung, countdown),
         countdown=countdown,
-        cost=Cost(4 * parameters),
+        cost=Cost(weight_of(backbone), latency(compiled)),
         say=site.say,
     )
 
@@ -148,18 +162,35 @@ def draft(
     dataset: Dataset,
     examples: Examples,
     climbed: Climbed,
-    backbone: Backbone,
+    choice: BackboneChoice,
     situation: Situation,
     timings: Mapping[int, Timing],
     options: Options,
     countdown: Countdown,
+    *,
+    spare: float,
 ) -> Plan:
-    """Let the rules draft a plan for what is left of the budget."""
-    wanted = Wanted(backbone.name, options.metric, countdown.budget, options.quality, None, None, options.seed)
+    """Look ahead, and let the rules draft a plan for what is left of the budget.
+
+    Parameters
+    ----------
+    spare:
+        Seconds that looking ahead may take from the rungs; infinite where none will be trained.
+    """
+    backbone = choice.backbone
+    wanted = Wanted(
+        backbone.name,
+        options.metric,
+        countdown.budget,
+        options.quality,
+        options.max_size,
+        options.max_latency,
+        options.seed,
+    )
     names = [stage.name for stage in backbone.stages]
-    outlook = look_ahead(examples, climbed, names, seconds=countdown.remaining(), seed=options.seed)
+    outlook = look_ahead(examples, climbed, names, seconds=spare, seed=options.seed)
     left = countdown.remaining()
-    return draft_plan(wanted, identity_of(dataset), situation, timings, left, outlook=outlook)
+    return choice.told(draft_plan(wanted, identity_of(dataset), situation, timings, left, outlook=outlook))
 
 
 def identity_of(dataset: Dataset) -> DataIdentity:

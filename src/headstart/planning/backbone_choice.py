@@ -7,11 +7,14 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from headstart import records
 from headstart.backbones.backbone import Backbone
-from headstart.backbones.catalogue import DEFAULT_BACKBONE
+from headstart.backbones.catalogue import DEFAULT_BACKBONE, find_backbone
+from headstart.backbones.entries import listed_licence
+from headstart.backbones.licences import require_licence
 from headstart.data import Dataset, Protocol
 from headstart.errors import HeadstartError, RunError
 from headstart.features.compiling import compile_trunk
@@ -22,7 +25,6 @@ from headstart.planning.backbone_race import FILE, BackboneRace, Course, forecas
 from headstart.planning.entrants import (
     Entrants,
     Named,
-    Open,
     label_of,
     open_each,
     read_names,
@@ -30,7 +32,7 @@ from headstart.planning.entrants import (
     weight_of,
     work_of,
 )
-from headstart.planning.limits import NO_LIMITS, Cost, Limits, within
+from headstart.planning.limits import Cost, Limits, within
 from headstart.planning.options import Options
 from headstart.planning.plan import Decision, Plan, read_plan
 from headstart.runs import Progress, Run, Stopwatch
@@ -68,9 +70,9 @@ class BackboneChoice:
     def told(self, plan: Plan) -> Plan:
         """The plan with what was considered, and why this backbone at this image size."""
         if self.race is None:
-            return replace(plan, decisions=(*plan.decisions, *self.decisions))
+            return replace(plan, decisions=(*self.decisions, *plan.decisions))
         rest = (decision for decision in plan.decisions if decision.key != "image_size")  # it was raced
-        return replace(plan, considered=self.race.considered, decisions=(*rest, *self.decisions))
+        return replace(plan, considered=self.race.considered, decisions=(*self.decisions, *rest))
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +90,7 @@ class Chooser:
     """
 
     options: Options
-    protocol_of: Callable[[Dataset], tuple[Dataset, Protocol]]
+    protocol_of: Callable[[Dataset, Options], tuple[Dataset, Protocol]]
     run: Run | None
     countdown: Countdown | None
     clock: Stopwatch
@@ -106,6 +108,8 @@ class Chooser:
         OptionError
             If no entrant is within the limits.
         """
+        light = Limits(size=self._limits.size)  # known at once, as latencies are not
+        within(light, {label_of(one): Cost(weight_of(one)) for one in entrants.backbones})
         if len(entrants.backbones) == 1:
             return self._alone(dataset, entrants.backbones[0])
         if self.run is not None and self.run.path(FILE).is_file():
@@ -120,13 +124,14 @@ class Chooser:
         ordered: Sequence[Backbone] = sorted(entrants.backbones, key=work_of)
         compiled = self._first_that_runs(ordered)
         dataset, table = extract_all(dataset, compiled, self.progress, self.say)
-        split, protocol = self.protocol_of(dataset)
+        split, protocol = self.protocol_of(dataset, self.options)
         if protocol.test == "nested":
             return self._alone(dataset, entrants.backbones[0])
         seed, columns = self.options.seed, compiled.trunk.columns
         examples = examples_of(split, table, columns, protocol, seed)
         course = Course(split, examples, self._compiled, self.progress, self.say, seed)
-        seconds, racing, slow = self._seconds(asked), ordered, ()
+        seconds, racing = self._seconds(asked), ordered
+        slow: tuple[str, ...] = ()
         if not asked:
             racing, slow, needed = _affordable(ordered, course, compiled, seconds)
             if len(racing) == 1:
@@ -139,9 +144,9 @@ class Chooser:
         return _won(dataset, entrants, found)
 
     def _alone(self, dataset: Dataset, backbone: Backbone) -> BackboneChoice:
-        if self._limits != NO_LIMITS:
-            running = None if self._limits.latency is None else latency(self._compiled(backbone))
-            within(self._limits, {label_of(backbone): Cost(weight_of(backbone), running)})
+        if self._limits.latency is not None:
+            cost = Cost(weight_of(backbone), latency(self._compiled(backbone)))
+            within(self._limits, {label_of(backbone): cost})
         return BackboneChoice(backbone, dataset)
 
     def _taken_over(self, dataset: Dataset, entrants: Entrants, path: Path) -> BackboneChoice:
@@ -180,7 +185,7 @@ class Chooser:
         )
 
 
-def entrants_of(options: Options, open_one: Open, countdown: Countdown | None, say: Say) -> Entrants:
+def entrants_of(options: Options, countdown: Countdown | None, say: Say) -> Entrants:
     """The backbones that a run may use.
 
     Those that are named; or the plan's; or the one that is asked for; or, where nothing is said and a budget leaves
@@ -188,16 +193,15 @@ def entrants_of(options: Options, open_one: Open, countdown: Countdown | None, s
 
     Parameters
     ----------
-    open_one:
-        Gives the backbone of a name at an image size, if its licence is allowed.
     countdown:
         Of the budget; ``None`` where nothing climbs.
 
     Raises
     ------
     HeadstartError
-        If none can be loaded.
+        If none can be loaded, or may be used.
     """
+    open_one = partial(_licensed, options, say)
     if options.backbones is not None:
         return open_each(read_names(options.backbones, options.image_size), open_one, say)
     if options.plan is not None and options.backbone is None:
@@ -207,6 +211,16 @@ def entrants_of(options: Options, open_one: Open, countdown: Countdown | None, s
     if unsaid and countdown is not None and countdown.left_for(USUAL_SHARE) >= LEAST_SECONDS:
         return open_each(usual_names(), open_one, say)
     return open_each([Named(options.backbone or DEFAULT_BACKBONE, options.image_size)], open_one, say)
+
+
+def _licensed(options: Options, say: Say, name: str, size: int | None) -> Backbone:
+    """The backbone, if its licence is allowed; one that the catalogue lists is refused before anything is fetched."""
+    if listed := listed_licence(name):
+        require_licence(name, listed, options.licence)
+    backbone = find_backbone(name, size=size, channels=options.channels)
+    if terms := require_licence(backbone.name, backbone.licence, options.licence):
+        say(terms)
+    return backbone
 
 
 def _won(dataset: Dataset, entrants: Entrants, found: BackboneRace) -> BackboneChoice:

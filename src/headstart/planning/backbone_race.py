@@ -279,11 +279,11 @@ class _Race:
                 self._leave_out(f"{name} is left out: {error}")
                 continue
             alone, whole = self._seconds_of(runner, rows, rows), runner.pace.seconds * len(self._course.dataset)
-            if self.runners and (whole > self._seconds or not self._countdown.holds(promised + alone)):
-                said = (
-                    f"{name} is left out as too slow: about {alone:.0f} s for {rows} images and {whole:.0f} s for all"
-                )
-                self._leave_out(f"{said}, where {self._seconds:.0f} s are given", by_clock=True)
+            left = max(0.0, self._countdown.remaining() - promised)
+            if self.runners and (whole > self._seconds or alone > left):
+                takes = f"about {alone:.0f} s for {rows} images and {whole:.0f} s for all"
+                given = f"{left:.0f} of {self._seconds:.0f} s are left"
+                self._leave_out(f"{name} is left out as too slow: it takes {takes}, and {given}", by_clock=True)
                 continue
             promised += alone
             self.runners[name] = runner

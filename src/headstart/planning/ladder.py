@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.evaluation.comparison import paired_difference
+from headstart.evaluation.intervals import Interval, accuracy_interval
 from headstart.evaluation.metrics import better, score
 from headstart.evaluation.scores import row_label_log_loss, row_log_loss
 from headstart.planning.posterior import Gain, RowScores
@@ -43,6 +44,10 @@ class Rung:
         What trying it was expected to add to the best before it, in points or nats; ``None`` for the probes.
     gain:
         Over the linear probe, once it was judged; ``None`` for the probes.
+    rows:
+        How many were judged: rungs that train stages are judged on one fold.
+    ci95:
+        95 % interval of the score where that is the accuracy; others would need a bootstrap.
     """
 
     strategy: str
@@ -55,6 +60,8 @@ class Rung:
     reason: str
     expected_gain: float | None = None
     gain: Gain | None = None
+    rows: int | None = None
+    ci95: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -162,13 +169,20 @@ def race(strategies: Sequence[Strategy], deals: Sequence[Examples], *, metric: s
             kept, reason = _decide(metric, found.score, best.score, difference.mean, alike)
         seconds = time.perf_counter() - started
         decision: Literal["kept", "dropped"] = "kept" if kept else "dropped"
-        rungs.append(Rung(strategy.title, cut, seconds, found.score, float(losses.mean()), gain, decision, reason))
+        rung = Rung(strategy.title, cut, seconds, found.score, float(losses.mean()), gain, decision, reason)
+        interval = score_interval(metric, found.rows.correct[judged], groups, seed)
+        rungs.append(dataclasses.replace(rung, rows=len(judged), ci95=interval))
         best = found if kept else best
     if best is None:
         raise ValueError("no strategy to race")
     record = LadderRecord(metric, best.learned.strategy.title, tuple(rungs), tuple(notes))
     pairs = {title: (found.learned, found.calibration) for title, found in tried.items()}
     return Climbed(best.learned, best.calibration, record, pairs, {title: found.rows for title, found in tried.items()})
+
+
+def score_interval(metric: str, correct: npt.NDArray[Any], groups: npt.NDArray[np.int64], seed: int) -> Interval | None:
+    """The 95 % interval of a rung's score, from whether each judged row is right; ``None`` but for the accuracy."""
+    return accuracy_interval(correct, groups, seed) if metric == "accuracy" else None
 
 
 def _dealt_note(examples: Examples, count: int) -> str:

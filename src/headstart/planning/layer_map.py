@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.evaluation.comparison import PairedDifference, paired_difference
-from headstart.evaluation.intervals import Interval, bootstrap_weights, percentile_interval, resampling_units, wilson
-from headstart.evaluation.scores import row_label_log_loss, row_log_loss, row_mean
+from headstart.evaluation.intervals import accuracy_interval
+from headstart.evaluation.scores import row_label_log_loss, row_log_loss
 from headstart.training.baselines import majority
 from headstart.training.calibrate import calibrate
 from headstart.training.examples import Examples
@@ -23,7 +23,6 @@ Floats = npt.NDArray[np.float64]
 # The chance of calling any stage better or worse than another where all are equal: the usual 5 %, shared out among the
 # comparisons that are made (Bonferroni).
 FALSE_ALARM = 0.05
-DRAWS = 1000
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ def map_layers(
             name,
             where.stop - where.start,
             float(found.correct.mean()),
-            _accuracy_interval(found.correct, groups, seed),
+            accuracy_interval(found.correct, groups, seed),
             float(found.losses.mean()),
             -difference.mean if stages else None,
             better,
@@ -178,17 +177,6 @@ def _losses(examples: Examples, probabilities: Floats) -> Floats:
 
 def _is_less(difference: PairedDifference, bound: float) -> bool:
     return difference.mean < 0 and difference.ci95 is not None and difference.wins >= 1 - bound
-
-
-def _accuracy_interval(correct: npt.NDArray[np.bool_], groups: npt.NDArray[np.int64], seed: int) -> Interval:
-    """Wilson's, or with groups of several rows that of the grouped bootstrap."""
-    rows = len(correct)
-    units = resampling_units(groups, rows)[1]
-    if units < rows:
-        draws = [row_mean(correct, weights) for weights in bootstrap_weights(rows, groups, DRAWS, seed)]
-        if interval := percentile_interval(np.concatenate(draws), units):
-            return interval
-    return wilson(float(correct.mean()) * units, units)
 
 
 def _sentence(stages: Sequence[StageProbe], best: int, worse: bool) -> str:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from headstart.backbones.catalogue import DEFAULT_BACKBONE
 from headstart.backbones.licences import Allowed, check_allowed
 from headstart.errors import OptionError
 from headstart.evaluation.metrics import METRICS
 from headstart.features.engine import EngineName
 from headstart.planning.choice import Quality
+from headstart.planning.entrants import read_names
+from headstart.planning.limits import Limits
 from headstart.planning.plan import read_plan
 from headstart.runs.budget import Budget
 from headstart.training.finetuning.presets import find_preset
@@ -30,7 +31,14 @@ class Options:
     Attributes
     ----------
     backbone:
-        A name that :func:`headstart.backbones.catalogue.find_backbone` takes.
+        A name that :func:`headstart.backbones.catalogue.find_backbone` takes; by default the plan's, or the usual one,
+        or where the budget leaves the time the best of a few (:func:`headstart.planning.entrants.usual_names`).
+    backbones:
+        Several, with commas between them, each with an image size of its own if it has ``@288`` behind it: the one
+        whose linear probe loses least is taken. Some images are then always held out as a test.
+    max_size, max_latency:
+        Of the backbone that may be taken: ``10MB`` of weights, and ``20ms`` for one decoded image here; by default
+        what the plan says.
     strategy:
         ``auto`` races all strategies; or the name of one.
     test:
@@ -74,7 +82,7 @@ class Options:
         Write the history for TensorBoard too.
     """
 
-    backbone: str = DEFAULT_BACKBONE
+    backbone: str | None = None
     strategy: str = "auto"
     test: str | float | None = None
     metric: str = "accuracy"
@@ -88,6 +96,9 @@ class Options:
     budget: str | None = None
     quality: Quality = "balanced"
     plan: str | None = None
+    backbones: str | None = None
+    max_size: str | None = None
+    max_latency: str | None = None
     cut: int | None = None
     epochs: int | None = None
     rate: float | None = None
@@ -117,6 +128,7 @@ class Options:
             raise OptionError(f"--budget and --plan choose the strategy: leave out --strategy {self.strategy}")
         if self.quality not in ("fast", "balanced", "best"):
             raise OptionError(f"unknown quality {self.quality!r}: choose fast, balanced or best")
+        self._check_backbones()
         if self.find_rate and self.rate is not None:
             raise OptionError(f"--find-lr looks for a learning rate, and --lr {self.rate:g} gives one: leave one out")
         if self.augment is not None:
@@ -124,6 +136,18 @@ class Options:
         if self.engine not in ("auto", "openvino", "torch"):
             raise OptionError(f"unknown engine {self.engine!r}: choose auto, openvino or torch")
         check_allowed(self.licence)
+
+    def limits(self) -> Limits:
+        """What the backbone may weigh, and how long it may take.
+
+        Raises
+        ------
+        HeadstartError
+            If a limit, or the plan that has one, can't be read.
+        """
+        planned = None if self.plan is None else read_plan(Path(self.plan))
+        size, latency = (None, None) if planned is None else (planned.max_size, planned.max_latency)
+        return Limits.parse(self.max_size or size, self.max_latency or latency)
 
     def time(self) -> Budget:
         """How long a climb may take.
@@ -162,6 +186,15 @@ class Options:
             auto=self.auto,
             devices=self.devices,
         )
+
+    def _check_backbones(self) -> None:
+        Limits.parse(self.max_size, self.max_latency)
+        if self.backbones is None:
+            return
+        read_names(self.backbones)
+        if self.backbone is not None or self.plan is not None:
+            other = f"--backbone {self.backbone}" if self.backbone is not None else f"--plan {self.plan}"
+            raise OptionError(f"--backbones compares several, and {other} has one: leave one of the options out")
 
 
 def _of_fine_tuning() -> Sequence[dataclasses.Field[Any]]:

@@ -70,7 +70,7 @@ def look_ahead(
         return _none(reason)
     probes = sum(rung.seconds for rung in climbed.record.rungs)
     if seconds < LEAST_SECONDS + probes:
-        return _none(f"{seconds:.0f} s are left, and rungs need them more", seconds)
+        return _none(f"both may take {LEAST_SECONDS + probes:.0f} s, and {seconds:.0f} s are left for all", seconds)
     learned, _ = climbed.tried[FIRST]
     layers = map_layers(_judging(examples, MAPPED_ROWS), stages, top=learned, tolerance=TOLERANCE, seed=seed)
     curve = learning_curve(_judging(examples, CURVE_ROWS), learned, tolerance=TOLERANCE, seed=seed)

@@ -28,9 +28,9 @@ IMBALANCED: Final = 3.0
 ENOUGH_VALIDATION_ROWS: Final = 200
 # Five folds train on four fifths and cost five fits; a choice needs no more.
 FOLDS: Final = 5
-# How often fewer rows than that are dealt into folds. `bench/repeated_folds.py`, 20 to 140 rows of eight sets: with three
-# deals the score's deviation between deals halves, and the chosen probe changes less often; five would gain a quarter
-# more, and keep whoever has few images waiting for twice as long.
+# How often fewer rows than that are dealt into folds. `bench/repeated_folds.py`, 20 to 140 rows of eight sets: against
+# one deal, three bring the score 0.6 points closer to the test's (root mean square 4.6 before), and two races choose
+# differently in 17 % instead of 24 %; five bring 0.15 points more. 200 rows race in 0.8 to 1.5 s of processor time.
 DEALS: Final = 3
 # Images of a typical class below which nothing is fine-tuned: a fold would have none left to judge it by.
 LEAST_PER_CLASS: Final = FOLDS

@@ -18,7 +18,7 @@ from headstart.evaluation.metrics import score
 from headstart.features.engine import CompiledTrunk
 from headstart.features.table import FeatureTable
 from headstart.planning.judging import TOP, Fitted, Judged
-from headstart.planning.ladder import Climbed, LadderRecord, Rung, row_losses
+from headstart.planning.ladder import Climbed, LadderRecord, Rung, row_losses, score_interval
 from headstart.training.calibrate import Calibration, calibrate
 from headstart.training.examples import Examples
 from headstart.training.strategies import Strategy
@@ -136,7 +136,10 @@ def _rung(
         f"{climbed.best.strategy.title}, log-loss {'lower' if difference.mean > 0 else 'higher'} "
         f"by {abs(difference.mean):.4f}"
     )
-    return Rung(strategy.title, tuned.cut, 0.0, value, float(after.mean()), difference.ci95, "kept", reason)
+    correct = part.task.correct(part.targets, calibration.probabilities, calibration.thresholds)
+    interval = score_interval(metric, correct, part.groups, seed)
+    rung = Rung(strategy.title, tuned.cut, 0.0, value, float(after.mean()), difference.ci95, "kept", reason)
+    return dataclasses.replace(rung, rows=len(held), ci95=interval)
 
 
 def history_csv(history: Sequence[EpochRow]) -> str:

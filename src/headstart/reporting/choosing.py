@@ -8,18 +8,22 @@ from dataclasses import dataclass
 from headstart.planning.plan import PlannedRung
 from headstart.reporting.evidence import Values, interval, mapping, mappings, number, text, texts
 from headstart.reporting.scorecard import Bar
-from headstart.reporting.wording import TEXT_LENGTH, interval_text, percent, plain_names, shorten
+from headstart.reporting.wording import interval_text, percent, plain_names, score_text, shorten
 
 MOST_STEPS = 30
 MOST_DECISIONS = 60
 MOST_STAGES = 60
+MOST_BACKBONES = 20
+VALUE_LENGTH, REASON_LENGTH = 200, 600
 
 _KINDS = {
     "fixed": "For all data",
     "fingerprint": "Because of what the data is",
     "empirical": "Because of what was measured here",
 }
-_TIMES = {2.0: "with twice as many", 4.0: "with four times as many"}
+_TIMES = {2.0: "twice", 4.0: "four times"}
+# In a name of a backbone, which is written as it is.
+_NAMED = frozenset("/_@")
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class ChoiceView:
     reason: str
     steps: tuple[str, ...]
     decisions: tuple[DecisionGroup, ...]
+    backbones: Finding | None
     layers: Finding | None
     forecast: Finding | None
 
@@ -66,6 +71,7 @@ def view_choice(ladder: Values, plan: Values) -> ChoiceView:
         _sentence(text(ladder, "reason")),
         tuple(_sentence(step) for step in texts(ladder, "steps")[:MOST_STEPS]),
         tuple(_groups(mappings(plan, "decisions")[:MOST_DECISIONS])),
+        _backbones(plan),
         _layers(mapping(plan, "layers")),
         _forecast(mapping(plan, "forecast")),
     )
@@ -85,8 +91,8 @@ def _groups(decisions: tuple[Values, ...]) -> Iterator[DecisionGroup]:
     for kind, title in _KINDS.items():
         rows = tuple(
             DecisionRow(
-                shorten(plain_names(text(one, "key")).replace("_", " ")),
-                shorten(plain_names(text(one, "value"))),
+                shorten(plain_names(text(one, "key")).replace("_", " ").replace(".", ", ")),
+                shorten(plain_names(text(one, "value")), VALUE_LENGTH),
                 _sentence(text(one, "reason")),
                 one.get("by_clock") is True,
             )
@@ -95,6 +101,27 @@ def _groups(decisions: tuple[Values, ...]) -> Iterator[DecisionGroup]:
         )
         if rows:
             yield DecisionGroup(title, rows)
+
+
+def _backbones(plan: Values) -> Finding | None:
+    bars = []
+    for one in mappings(plan, "considered")[:MOST_BACKBONES]:
+        accuracy, pixels, size = (number(one, key) for key in ("accuracy", "image_size", "size"))
+        if accuracy is None or pixels is None or size is None:
+            continue
+        latency = number(one, "latency")
+        cost = f"{pixels:.0f} pixels, {size / 1e6:.1f} MB" + (f", {1000 * latency:.1f} ms" if latency else "")
+        detail = f"{cost}, log-loss {score_text('log_loss', number(one, 'log_loss'))}"
+        title = shorten(text(one, "backbone"))
+        bars.append(Bar(title, detail, percent(accuracy), _unit(accuracy), own=one.get("chosen") is True))
+    if not bars:
+        return None
+    reasons = [text(one, "reason") for one in mappings(plan, "decisions") if one.get("key") == "backbone"]
+    note = (
+        "What a linear probe on each gets right of images that it has not seen. Pixels: the side of the input. Weights "
+        "in MB, and milliseconds for one image on this machine."
+    )
+    return Finding(_sentence(next(iter(reasons), "")), tuple(bars), note)
 
 
 def _layers(layers: Values) -> Finding | None:
@@ -130,7 +157,7 @@ def _forecast(forecast: Values) -> Finding | None:
     strategy = plain_names(text(forecast, "strategy"))
     note = (
         f"For the {strategy}, whose mistakes on ever smaller parts of these images were followed and continued; lines "
-        "are 95% intervals. Training images of the same kind are meant."
+        "are 95% intervals. “More” are further training images of the same kind."
     )
     return Finding(sentence, (_bar("now", "", now, None, own=True), *bars), note)
 
@@ -146,6 +173,6 @@ def _unit(value: float) -> float:
 
 
 def _sentence(told: str) -> str:
-    """Names of strategies in words, a capital at the start."""
-    plain = shorten(plain_names(told), TEXT_LENGTH)
-    return plain[:1].upper() + plain[1:]
+    """Names of strategies in words, a capital at the start, but for a name that is written otherwise."""
+    plain = shorten(plain_names(told), REASON_LENGTH)
+    return plain[:1].upper() + plain[1:] if _NAMED.isdisjoint(plain.partition(" ")[0]) else plain

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from headstart.planning.forecast import AccuracyForecast
 from headstart.planning.layer_map import LayerMap
-from headstart.planning.plan import Plan
+from headstart.planning.plan import Considered, Plan
+from headstart.reporting.wording import percent
 
 _OUT = Console(highlight=False, emoji=False)
 _TITLES = {
@@ -21,12 +24,14 @@ _BAR = 20
 
 
 def show_plan(plan: Plan) -> None:
-    """The rungs as a table, how far features carry, what more data may bring, and each decision with its reason."""
+    """What was compared, the rungs, how far features carry, what more data may bring, and decisions with reasons."""
     _OUT.print(
         f"[bold]{escape(plan.data.name)}[/bold]: {plan.data.rows} images, {plan.data.classes} classes; "
         f"{escape(plan.backbone)} at {plan.image_size} pixels; budget {plan.budget}, {plan.quality}",
         soft_wrap=True,
     )
+    if plan.considered:
+        _show_considered(plan.considered)
     _OUT.print(_rungs(plan))
     if plan.layers is not None:
         _show_layers(plan.layers)
@@ -39,6 +44,22 @@ def show_plan(plan: Plan) -> None:
         for decision in decisions:
             _OUT.print(f"  {escape(decision.key)}: {escape(decision.value)}", soft_wrap=True)
             _OUT.print(f"    {escape(decision.reason)}", soft_wrap=True)
+
+
+def _show_considered(considered: Sequence[Considered]) -> None:
+    """What the probe of each backbone at an image size gets right, and what using it costs."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("backbone@pixels", overflow="fold")
+    for name in ("right", "log-loss", "weights", "an image"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for one in considered:
+        latency = "" if one.latency is None else f"{1000 * one.latency:.1f} ms"
+        scores = percent(one.accuracy), f"{one.log_loss:.3f}"
+        weights, taken = f"{one.size / 1e6:.1f} MB", "taken" if one.chosen else ""
+        table.add_row(f"{escape(one.backbone)}@{one.image_size}", *scores, weights, latency, taken)
+    _OUT.print(table)
+    _OUT.print()
 
 
 def _rungs(plan: Plan) -> Table:

@@ -45,6 +45,7 @@ class RungRow:
     frozen: str
     score: str
     interval: str
+    rows: str
     log_loss: str
     expected: str
     gain: str
@@ -64,10 +65,13 @@ class LadderView:
     ----------
     unit:
         Of gains; empty where no rung has one.
+    mixed:
+        Whether rungs were judged on different numbers of images.
     """
 
     metric: str
     unit: str
+    mixed: bool
     rungs: tuple[RungRow, ...]
     notes: tuple[str, ...]
     left: int
@@ -112,12 +116,13 @@ def view_ladder(ladder: Values, stages: int | None, forecasts: Mapping[str, floa
     """
     metric, chosen, rungs = text(ladder, "metric"), text(ladder, "chosen"), mappings(ladder, "rungs")
     unit = "nats" if metric in IN_NATS else "points"
-    rows = tuple(
+    told = tuple(
         RungRow(
             strategy=shorten(strategy_text(text(rung, "strategy"))),
-            frozen=_frozen(number(rung, "cut"), stages),
+            frozen=_frozen(number(rung, "cut"), stages).removesuffix(" stages"),
             score=score_text(metric, number(rung, "score")),
             interval=interval_text(metric, interval(rung, "ci95")),
+            rows="" if (rows := number(rung, "rows")) is None else count_text(int(rows), "image"),
             log_loss=score_text("log_loss", number(rung, "log_loss")),
             expected=_gain(number(rung, "expected_gain"), unit),
             gain=_gain(number(mapping(rung, "gain"), "mean"), unit),
@@ -131,8 +136,9 @@ def view_ladder(ladder: Values, stages: int | None, forecasts: Mapping[str, floa
         for rung in rungs[:MOST_RUNGS]
     )
     title = shorten(metric.replace("_", " "))
-    told = unit if any(row.expected or row.gain for row in rows) else ""
-    return LadderView(title, told, rows, _notes(ladder), max(0, len(rungs) - MOST_RUNGS))
+    gains = any(row.expected or row.gain for row in told)
+    mixed = len({row.rows for row in told}) > 1
+    return LadderView(title, unit if gains else "", mixed, told, _notes(ladder), max(0, len(rungs) - MOST_RUNGS))
 
 
 def view_left_out(audit: Values) -> LeftOutView:
@@ -225,7 +231,7 @@ def _frozen(cut: float | None, stages: int | None) -> str:
 def _gain(value: float | None, unit: str) -> str:
     if value is None:
         return ""
-    return f"{value:+.1f}" if unit == "points" else f"{value:+.4f}"
+    return (f"{value:+.1f}" if unit == "points" else f"{value:+.4f}").replace("-", "\N{MINUS SIGN}")
 
 
 def _gains(ends: tuple[float, float] | None, unit: str) -> str:

@@ -92,8 +92,8 @@ def write_report(folder: Path, read: Callable[[str], bytes]) -> Path:
     Parameters
     ----------
     folder:
-        A run folder with ``metrics.json``; ``ladder.json``, ``plan.json``, ``audit.json``, ``run.json`` and ``predictions.parquet``
-        are shown where they are there.
+        A run folder with ``metrics.json``; ``ladder.json``, ``plan.json``, ``audit.json``, ``run.json`` and
+        ``predictions.parquet`` are shown where they are there.
     read:
         Gives the bytes of an image by its address in ``predictions.parquet``. Where it raises a
         :class:`HeadstartError`, the image's name stands in its place.

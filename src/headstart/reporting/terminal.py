@@ -52,6 +52,25 @@ def show_run(folder: Path) -> None:
     _OUT.print(f"            headstart evaluate {escape(quoted)} OTHER_DATA", soft_wrap=True)
 
 
+def show_repeats(path: Path) -> None:
+    """How the scores of ``repeats.json`` vary between fits: one line a score, and what the intervals cover."""
+    record = json.loads(path.read_text())
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("score")
+    for title in (f"mean of {len(record['repeats'])} fits", "95 % interval", "lowest", "highest"):
+        table.add_column(title, justify="right")
+    for key, title in _SCORES.items():
+        if found := record["scores"].get(key):
+            interval = "–" if found["ci95"] is None else "–".join(_number(end) for end in found["ci95"])
+            lowest, highest = _number(found["lowest"]), _number(found["highest"])
+            table.add_row(title, _number(found["mean"]), interval, lowest, highest)
+    _OUT.print()
+    _OUT.print(table)
+    for line in (record["covers"], *record["notes"]):
+        _OUT.print(f"• {escape(line)}", soft_wrap=True)
+    _OUT.print(f"repeats     {escape(str(path))}", soft_wrap=True)
+
+
 def show_scores(
     splits: Mapping[str, Mapping[str, Any]], baselines: Mapping[str, Mapping[str, float]] | None = None
 ) -> None:
