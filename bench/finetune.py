@@ -71,8 +71,10 @@ def measure(options: argparse.Namespace, kind: str, cut: int | None, seed: int) 
             strategy = {"probe": "linear_probe", "headstart": "partial", "progressive": "progressive"}[kind]
             command = [sys.executable, "-m", "headstart.cli", "fit", str(table), "--strategy", strategy, "--json"]
             command += ["--seed", str(seed), "--backbone", options.backbone, "--out", f"{scratch}/run"]
-            if kind != "probe":
-                command += ["--epochs", str(options.epochs), "--views", str(options.views)]
+            if kind == "headstart":
+                command += ["--epochs", str(options.epochs)]
+            if kind != "probe":  # progressive unfreezing trains as many epochs at each cut as it does by default
+                command += ["--views", str(options.views)]
             if cut is not None:
                 command += ["--cut", str(cut)]
             done = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE)

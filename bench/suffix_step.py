@@ -1,8 +1,8 @@
 """The training step above a cut, with BatchNorm as its authors wrote it and folded into the convolutions: images/s.
 
 ``python bench/suffix_step.py --cuts 8 6 4`` times forward, backward and optimizer in turns on random boundaries, in
-float32 and bf16, channels first and last, and prints a Markdown table; ``--profile`` adds the operators that take most
-of the time. Needs ``headstart[train]``.
+float32, in bf16, and in bf16 with depthwise convolutions in float32, channels first and last, and prints a Markdown
+table; ``--profile`` adds the operators that take most of the time before and after. Needs ``headstart[train]``.
 """
 
 from __future__ import annotations
@@ -15,8 +15,14 @@ import torch
 from headstart.backbones.catalogue import find_backbone
 from headstart.backbones.pytorch.folding import unfold
 from headstart.backbones.pytorch.suffix import TrainableSuffix
+from headstart.training.finetuning.depthwise import depthwise_in_float32
 
-SETTINGS = [(bf16, last) for bf16 in (False, True) for last in (False, True)]
+# Whether convolutions compute in bf16, whether depthwise ones are left out of that, and whether channels lie last.
+Setting = tuple[bool, bool, bool]
+SETTINGS: list[Setting] = [
+    (bf16, apart, last) for bf16, apart in ((False, False), (True, False), (True, True)) for last in (False, True)
+]
+BEFORE, AFTER = (False, False, True), (True, True, True)
 
 
 def main() -> None:
@@ -31,24 +37,30 @@ def main() -> None:
     print("| cut | setting | norms apart | folded | gain |\n|---|---|--:|--:|--:|")
     for cut in options.cuts:
         boundary = torch.randn((options.batch, *backbone.boundary_shape(cut)))
-        for bf16, last in SETTINGS:
-            name = f"{'bf16' if bf16 else 'float32'}, channels {'last' if last else 'first'}"
-            steps = [Step(backbone.trainable(cut), boundary, bf16, last, folded=folded) for folded in (False, True)]
+        for setting in SETTINGS:
+            steps = [Step(backbone.trainable(cut), boundary, setting, folded=folded) for folded in (False, True)]
             seconds = [[step.run() for step in steps] for _ in range(options.rounds + 1)][1:]
             apart, folded = (options.batch / min(times) for times in zip(*seconds, strict=True))
-            print(f"| {cut} | {name} | {apart:.0f}/s | {folded:.0f}/s | {folded / apart:.2f} × |", flush=True)
-        for folded in (False, True) if options.profile else ():
-            profile(Step(backbone.trainable(cut), boundary, False, True, folded=folded))
+            print(f"| {cut} | {said(setting)} | {apart:.0f}/s | {folded:.0f}/s | {folded / apart:.2f} × |", flush=True)
+        for setting in (BEFORE, AFTER) if options.profile else ():
+            print(f"\ncut {cut}: {said(setting)}, norms {'folded' if setting is AFTER else 'apart'}")
+            profile(Step(backbone.trainable(cut), boundary, setting, folded=setting is AFTER))
+
+
+def said(setting: Setting) -> str:
+    bf16, apart, last = setting
+    precision = f"bf16{', depthwise in float32' if apart else ''}" if bf16 else "float32"
+    return f"{precision}, channels {'last' if last else 'first'}"
 
 
 class Step:
     """One step of training, ready to be repeated."""
 
-    def __init__(
-        self, suffix: TrainableSuffix, boundary: torch.Tensor, bf16: bool, last: bool, *, folded: bool
-    ) -> None:
+    def __init__(self, suffix: TrainableSuffix, boundary: torch.Tensor, setting: Setting, *, folded: bool) -> None:
+        bf16, apart, last = setting
         if not folded:
             unfold(suffix)
+        depthwise_in_float32(suffix, apart)
         layout = torch.channels_last if last else torch.contiguous_format
         self._suffix = suffix.train().to(memory_format=layout)
         self._boundary, self._bf16 = boundary.to(memory_format=layout), bf16

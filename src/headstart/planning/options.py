@@ -166,7 +166,7 @@ class Options:
 
         Raises :class:`OptionError` for a value out of its range.
         """
-        from headstart.training.finetuning.defaults import AUGMENT
+        from headstart.training.finetuning.defaults import AUGMENT, EPOCHS, EPOCHS_A_CUT
         from headstart.training.finetuning.recipe import Recipe
         from headstart.training.finetuning.view_policy import Policy
         from headstart.training.finetuning.wish import Wish
@@ -174,7 +174,7 @@ class Options:
         policy = None if self.views is None else Policy("rolling", self.views)
         given = (("epochs", self.epochs), ("rate", self.rate), ("batch_size", self.batch_size), ("policy", policy))
         chosen: dict[str, Any] = {name: value for name, value in given if value is not None}
-        usual = Recipe(seed=self.seed)
+        usual = Recipe(epochs=EPOCHS_A_CUT if self.strategy == "progressive" else EPOCHS, seed=self.seed)
         recipe = dataclasses.replace(usual, **{"batch_size": min(usual.batch_size, rows), **chosen})
         augment = self.augment or AUGMENT
         return Wish(
