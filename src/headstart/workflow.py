@@ -2,46 +2,38 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import importlib.metadata
 import logging
 import math
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headstart.artifact.saved import FORMAT, Evidence, ModelRecord, SavedModel, image_marks, write_model
+from headstart.artifact.saved import ModelRecord, write_model
 from headstart.auditing.audit import audit_of
 from headstart.backbones.offline import go_offline
 from headstart.data import Dataset, Protocol, Source, load, resolve
-from headstart.evaluation.abstention import fit_abstain
 from headstart.features.compiling import compile_trunk
 from headstart.features.engine import CompiledTrunk, Say
 from headstart.features.extract import probe_trunk
 from headstart.planning.ascent import can_train, climb_within, draft, look, why_not_climb
 from headstart.planning.backbone_choice import BackboneChoice, Chooser, entrants_of
+from headstart.planning.finalist import Finalist, blas_threads, model_of, of_climb, of_probes, of_rung
 from headstart.planning.fine_tuning import Site, check_fine_tuning, fine_tune_rung
 from headstart.planning.judging import (
-    TOP,
-    Fitted,
     Judged,
     baseline_scores,
     judge_nested,
     judge_test,
-    judge_validation,
-    refit_best,
 )
 from headstart.planning.ladder import Climbed, candidates, climb
 from headstart.planning.options import Options
 from headstart.planning.plan import Plan
 from headstart.planning.surveying import situation_of, timings_of
-from headstart.planning.tuning import TunedRung, history_csv
 from headstart.reporting.predictions import predictions_table
 from headstart.reporting.report import write_report
 from headstart.runs import Progress, Run, SilentProgress, Stopwatch
@@ -49,18 +41,13 @@ from headstart.runs.budget import Countdown
 from headstart.tasks import TASKS
 from headstart.training.examples import Examples
 from headstart.training.gathering import examples_of, extract_all
-from headstart.training.novelty import fit_novelty
-from headstart.training.strategies import FINE_TUNED, Strategy, outputs_of
+from headstart.training.strategies import FINE_TUNED, Strategy
 
 if TYPE_CHECKING:
-    from headstart.training.finetuning.wish import Tuned
+    pass
 
-# The error rate that the saved abstention rule is fitted for; any other can be asked for at prediction.
-ABSTAIN_ERROR = 0.05
 # What is held out to test a fine-tuned model where the data has no split and is small.
 HELD_OUT = 0.2
-# Up to this many images the fits' matrices are too small to gain from several threads on a laptop's cores.
-SMALL = 5000
 
 _LOG = logging.getLogger("headstart")
 
@@ -128,10 +115,10 @@ def fit(
                 rung = fine_tune_rung(site, options, run.folder)
                 if stop():  # nobody asks any more
                     raise KeyboardInterrupt
-            finalist, record = _of_rung(rung, site, clock), rung.record
+            finalist, record = of_rung(rung, site, clock), rung.record
         else:
-            with clock.section("train"), _blas_threads(len(dataset)):
-                finalist = _of_probes(found.climbed, found.compiled, site)
+            with clock.section("train"), blas_threads(len(dataset)):
+                finalist = of_probes(found.climbed, found.compiled, site)
         if countdown is not None:
             kept_back = why_not_climb(countdown, nested=protocol.test == "nested")
             if kept_back:
@@ -139,22 +126,20 @@ def fit(
                 record = dataclasses.replace(record, steps=(kept_back,))
             else:
                 with clock.section("save"):
-                    write_model(run.path("model"), _model(finalist, site, options))
+                    write_model(run.path("model"), model_of(finalist, site, options))
                     say(_usable(finalist, dataset, countdown, options.seed))
                 with clock.section("climb"):
                     climbing = climb_within(site, choice, options, found.compiled, countdown)
                 record = climbing.record
-                if climbing.chosen is not None:
-                    finalist = _of_rung(climbing.chosen, site, clock)
-                elif climbing.probes.best is not found.climbed.best:
-                    finalist = _of_probes(climbing.probes, found.compiled, site)
-        with clock.section("evaluate"), _blas_threads(len(dataset)):
-            model = _model(finalist, site, options)
+                if climbing.leaves(found.climbed):
+                    finalist = of_climb(climbing, found.compiled, site, clock)
+        with clock.section("evaluate"), blas_threads(len(dataset)):
+            model = model_of(finalist, site, options)
             if protocol.test == "nested":
                 metric, seed = options.metric, options.seed
                 tested = judge_nested(found.strategies, examples, metric=metric, seed=seed, grouped=grouped)
             else:
-                tested = _meet_test(dataset, finalist.read, finalist.fitted, frozen=examples, grouped=grouped)
+                tested = _meet_test(dataset, finalist, frozen=examples, grouped=grouped)
             metrics = _metrics(model.record, dataset, finalist.validation, tested, protocol, options)
         with clock.section("save"):
             write_model(run.path("model"), model)
@@ -170,34 +155,7 @@ def fit(
     return run
 
 
-@dataclass(frozen=True, eq=False)
-class _Finalist:
-    """The model that is kept: its trunk, head and tuned weights, the rows as it sees them, and who judged it."""
-
-    compiled: CompiledTrunk
-    fitted: Fitted
-    validation: Judged
-    read: Examples
-    tuned: Tuned | None
-
-
-def _of_probes(climbed: Climbed, compiled: CompiledTrunk, site: Site) -> _Finalist:
-    """The best probe, fitted on all development rows."""
-    validation = judge_validation(climbed, site.examples, grouped=site.dataset.has_groups, given=site.given)
-    return _Finalist(compiled, refit_best(climbed, site.examples), validation, site.examples, None)
-
-
-def _of_rung(rung: TunedRung, site: Site, clock: Stopwatch) -> _Finalist:
-    """A fine-tuned rung, with the features that its network gives to all images; its own files are written."""
-    site.run.write("history.csv", history_csv(rung.tuned.history))
-    site.run.write("augmentations.png", rung.augmentations)
-    with clock.section("features"):
-        _, table = extract_all(site.dataset, rung.compiled, site.progress, site.say)
-    read = dataclasses.replace(rung.examples, table=table, places=site.examples.places)
-    return _Finalist(rung.compiled, rung.fitted, rung.validation, read, rung.tuned)
-
-
-def _usable(finalist: _Finalist, dataset: Dataset, countdown: Countdown, seed: int) -> str:
+def _usable(finalist: Finalist, dataset: Dataset, countdown: Countdown, seed: int) -> str:
     """What a person has already, and how long more is looked for."""
     scores = finalist.validation.scores(TASKS[dataset.task], dataset.classes, seed)
     low, high = scores["accuracy_ci95"]
@@ -265,7 +223,7 @@ def _probe(choice: BackboneChoice, options: Options, clock: Stopwatch, progress:
         compiled = compile_trunk(probe_trunk(choice.backbone), engine=options.engine, say=say)
     with clock.section("features"):
         dataset, table = extract_all(choice.dataset, compiled, progress, say)
-    with clock.section("train"), _blas_threads(len(dataset)):
+    with clock.section("train"), blas_threads(len(dataset)):
         dataset, protocol = _protocol(dataset, options)
         examples = examples_of(dataset, table, compiled.trunk.columns, protocol, options.seed)
         strategies = candidates(options.strategy, examples, options.metric)
@@ -281,64 +239,18 @@ def _protocol(dataset: Dataset, options: Options) -> tuple[Dataset, Protocol]:
     return found, protocol
 
 
-def _meet_test(dataset: Dataset, examples: Examples, fitted: Fitted, *, frozen: Examples, grouped: bool) -> Judged:
+def _meet_test(dataset: Dataset, finalist: Finalist, *, frozen: Examples, grouped: bool) -> Judged:
     """The one place where the rows of the test split are looked up, once everything has been chosen."""
     places = np.flatnonzero(dataset.splits == "test")
     test = dataset.select(places)
-    return judge_test(fitted, examples, places, test.targets, test.groups if grouped else None, frozen=frozen)
-
-
-def _blas_threads(rows: int) -> AbstractContextManager[object]:
-    """One thread for small linear algebra: beside other work, several threads mostly wait for one another."""
-    if rows > SMALL:
-        return contextlib.nullcontext()
-    from threadpoolctl import threadpool_limits
-
-    return threadpool_limits(1, user_api="blas")  # type: ignore[no-any-return]
+    groups = test.groups if grouped else None
+    predicted, thresholds = finalist.predict(places), finalist.fitted.thresholds
+    return judge_test(predicted, thresholds, places, test.targets, groups, frozen=frozen)
 
 
 def _request(source: Source, options: Options) -> dict[str, Any]:
     where = str(Path(source).resolve()) if isinstance(source, str | Path) else "in memory"
     return {"source": where, **dataclasses.asdict(options)}
-
-
-def _model(finalist: _Finalist, site: Site, options: Options) -> SavedModel:
-    """Everything that goes into the artifact."""
-    dataset, backbone, examples = site.dataset, site.backbone, site.examples
-    fitted, validation, compiled, tuned = finalist.fitted, finalist.validation, finalist.compiled, finalist.tuned
-    with _blas_threads(len(dataset)):
-        top = finalist.read.features(TOP)
-        novelty = fit_novelty(top, examples.encoded, groups=examples.groups, seed=options.seed)
-    task = TASKS[dataset.task]
-    confidence = task.confidence(validation.probabilities, fitted.thresholds)
-    correct = task.correct(validation.targets, validation.probabilities, fitted.thresholds)
-    record = ModelRecord(
-        format=FORMAT,
-        headstart=importlib.metadata.version("headstart"),
-        task=dataset.task,
-        strategy=fitted.strategy.name,
-        metric=options.metric,
-        backbone=backbone.name,
-        weights_sha256=backbone.weights_sha256,
-        licence=backbone.licence,
-        preprocessing=backbone.preprocessing,
-        stages=len(backbone.stages),
-        cut=compiled.trunk.stop if tuned is None else tuned.cut,
-        outputs=outputs_of(fitted.strategy, compiled.trunk.columns),
-        classes=dataset.classes,
-        temperature=fitted.temperature,
-        thresholds=None if fitted.thresholds is None else tuple(map(float, fitted.thresholds)),
-        abstain=fit_abstain(confidence, correct, ABSTAIN_ERROR),
-        novelty_threshold=novelty.threshold,
-        novelty_neighbour=novelty.neighbour,
-        novelty_quantile=novelty.quantile,
-        engine=compiled.identity,
-        versions={name: importlib.metadata.version(name) for name in ("numpy", "openvino", "pillow", "scipy")},
-        seed=options.seed,
-    )
-    fitted_on = image_marks(dataset.development().hashes)
-    evidence = Evidence(confidence, correct, fitted_on)
-    return SavedModel(record, fitted.head, novelty, evidence, {} if tuned is None else tuned.weights.tensors)
 
 
 def _metrics(
@@ -359,6 +271,7 @@ def _metrics(
         "strategy": record.strategy,
         "cut": record.cut,
         "stages": record.stages,
+        "members": [{"weight": one.weight, "strategy": one.strategy, "cut": one.cut} for one in record.members],
         "metric": record.metric,
         "engine": record.engine,
         "classes": record.classes,

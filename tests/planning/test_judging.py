@@ -73,11 +73,12 @@ def _whole_way(dataset: Dataset, table: FeatureTable, columns: dict[str, slice])
     fitted = judging.refit_best(climbed, examples)
     validation = judge_validation(climbed, examples, grouped=False, given=protocol.selection == "val")
     places = np.flatnonzero(dataset.splits == "test")
+    predicted = fitted.predict(examples, places)
     return Outcome(
         examples,
         fitted,
         validation,
-        judge_test(fitted, examples, places, dataset.targets[places], groups=None, frozen=examples),
+        judge_test(predicted, fitted.thresholds, places, dataset.targets[places], None, frozen=examples),
     )
 
 

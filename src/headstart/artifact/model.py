@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ from headstart.features.extract import embed, probe_trunk
 from headstart.imaging import encode
 from headstart.runs import find_run
 from headstart.tasks import TASKS, Task
+from headstart.training.linear import LinearModel
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -81,15 +82,21 @@ class Model:
     model of C channels; with one axis more they are several images. Anything else is an :class:`OptionError`.
     """
 
-    def __init__(self, saved: SavedModel, compiled: CompiledTrunk) -> None:
+    def __init__(self, saved: SavedModel, compiled: CompiledTrunk, *members: CompiledTrunk) -> None:
+        record = saved.record
         self._saved = saved
         self._compiled = compiled
-        columns = compiled.trunk.columns
-        _check_fit(saved, columns)
-        self._head_columns = np.r_[tuple(columns[name] for name in saved.record.outputs)]
-        self._top_columns = columns["features"]
-        self.record = saved.record
-        self.classes = saved.record.classes
+        self._top_columns = compiled.trunk.columns["features"]
+        left = 1 - sum(member.weight for member in record.members)
+        self._voices = [_Voice(compiled, record.outputs, saved.head, record.temperature, left)]
+        for of, member, trunk in zip(record.members, saved.members, members, strict=True):
+            self._voices.append(_Voice(trunk, of.outputs, member.head, of.temperature, of.weight))
+        for voice in self._voices:
+            voice.check(record.backbone)
+        _check_novelty(saved, compiled)
+        self._together = _Together(compiled, *members)
+        self.record = record
+        self.classes = record.classes
 
     @property
     def task(self) -> Task:
@@ -116,18 +123,29 @@ class Model:
         """Like :meth:`predict`, one at a time, in memory that does not grow with the number of images."""
         threshold = self._abstain_threshold(max_error)
         inputs = _Inputs.of(images)
-        for positions, rows, failures in embed(inputs.read, inputs.names, self._compiled):
-            found = dict(zip(positions, self._predictions(inputs, positions, rows, threshold), strict=True))
+        for positions, rows, probabilities, failures in self._batches(inputs.read, inputs.names):
+            answers = self._predictions(inputs, positions, rows, probabilities, threshold)
+            found = dict(zip(positions, answers, strict=True))
             for position in sorted([*positions, *failures]):
                 yield found.get(position) or _failed(inputs.names[position], failures[position])
 
     def predict_proba(self, images: Any) -> Floats:
         """Calibrated probabilities, float64 (n, classes). Raises :class:`ImageError` for an undecodable image."""
-        return self._probabilities(self._rows(images))
+        inputs = _Inputs.of(images)
+        found = [np.empty((0, len(self.classes)))]
+        for _, _, probabilities, failures in self._batches(inputs.read, inputs.names):
+            _raise_first(failures)
+            found.append(probabilities)
+        return np.concatenate(found)
 
     def embed(self, images: Any) -> npt.NDArray[np.float32]:
         """The backbone's pooled features, float32 (n, D). Raises :class:`ImageError` for an undecodable image."""
-        return self._rows(images)[:, self._top_columns]
+        inputs = _Inputs.of(images)
+        rows = [np.empty((0, self._compiled.trunk.width), np.float32)]
+        for _, batch, failures in embed(inputs.read, inputs.names, self._compiled):
+            _raise_first(failures)
+            rows.append(batch)
+        return np.concatenate(rows)[:, self._top_columns]
 
     def evaluate(self, source: Any, *, root: Path | None = None, seed: int = 0) -> dict[str, Any]:
         """Score the model on labelled data that :func:`headstart.load` takes.
@@ -145,17 +163,17 @@ class Model:
         tested = next((split for split in ("test", "val") if (dataset.splits == split).any()), "")
         dataset = dataset.select(dataset.splits == tested) if tested else dataset
         truth = self._truth(dataset)
-        kept, rows = [], []
-        for positions, batch, _ in embed(dataset.read, dataset.files, self._compiled):
+        kept, found = [], []
+        for positions, _, probabilities, _ in self._batches(dataset.read, dataset.files):
             kept += positions
-            rows.append(batch)
+            found.append(probabilities)
         if not kept:
             raise DataError(f"{dataset.name}: none of its images can be decoded")
         groups = dataset.groups[kept] if dataset.has_groups else None
         scores = evaluate(
             self.task.name,
             truth[kept],
-            self._probabilities(np.concatenate(rows)),
+            np.concatenate(found),
             self.classes,
             groups=groups,
             thresholds=self._thresholds,
@@ -188,23 +206,24 @@ class Model:
         truth[:, place] = dataset.targets
         return truth
 
-    def _rows(self, images: Any) -> npt.NDArray[np.float32]:
-        inputs = _Inputs.of(images)
-        rows = [np.empty((0, self._compiled.trunk.width), np.float32)]
-        for _, batch, failures in embed(inputs.read, inputs.names, self._compiled):
-            if failures:
-                raise ImageError(next(iter(failures.values())))
-            rows.append(batch)
-        return np.concatenate(rows)
-
-    def _probabilities(self, rows: npt.NDArray[np.float32]) -> Floats:
-        logits = self._saved.head.logits(_as_stored(rows)[:, self._head_columns])
-        return to_probabilities(logits, self.record.temperature, self.task.kind)
+    def _batches(
+        self, read: Callable[[int], bytes], names: Sequence[str]
+    ) -> Iterator[tuple[list[int], npt.NDArray[np.float32], Floats, dict[int, str]]]:
+        """Images in batches: which they are, the first network's features, the probabilities, and what failed."""
+        for positions, rows, failures in embed(read, names, self._together):
+            parts = np.split(rows, self._together.ends, axis=1) if positions else []
+            said = [voice.weighted(part) for voice, part in zip(self._voices, parts, strict=False)]
+            probabilities = np.sum(said, axis=0) if said else np.empty((0, len(self.classes)))
+            yield positions, rows[:, : self._compiled.trunk.width], probabilities, failures
 
     def _predictions(
-        self, inputs: _Inputs, positions: Sequence[int], rows: npt.NDArray[np.float32], threshold: float
+        self,
+        inputs: _Inputs,
+        positions: Sequence[int],
+        rows: npt.NDArray[np.float32],
+        probabilities: Floats,
+        threshold: float,
     ) -> Iterator[Prediction]:
-        probabilities = self._probabilities(rows)
         novelty = self._saved.novelty.score(_as_stored(rows)[:, self._top_columns])
         confidence = self.task.confidence(probabilities, self._thresholds)
         labels = self.task.labels(probabilities, self.classes, self._thresholds)
@@ -257,12 +276,64 @@ def open_model(path: str | Path, *, engine: EngineName = "auto", say: Say = _LOG
         )
     if backbone.preprocessing != record.preprocessing:
         raise ArtifactError(f"{folder}: {record.backbone} wants another preprocessing here than when it was fitted")
-    if saved.tuned:
+    trunks = []
+    for weights in (saved.tuned, *(member.tuned for member in saved.members)):
         try:
-            backbone = backbone.tuned(saved.tuned)
+            network = backbone.tuned(weights) if weights else backbone
         except BackboneError as error:
             raise ArtifactError(f"{folder}: its fine-tuned weights don't fit: {error}") from error
-    return Model(saved, compile_trunk(probe_trunk(backbone), engine=engine, say=say))
+        trunks.append(compile_trunk(probe_trunk(network), engine=engine, say=say))
+    return Model(saved, *trunks)
+
+
+class _Together:
+    """Several compiled trunks that look at the same views: their rows stand side by side, parted at ``ends``."""
+
+    def __init__(self, *trunks: CompiledTrunk) -> None:
+        self._trunks = trunks
+        self.trunk, self.identity = trunks[0].trunk, trunks[0].identity
+        self.batch_size = min(trunk.batch_size for trunk in trunks)
+        self.ends = np.cumsum([trunk.trunk.width for trunk in trunks])[:-1]
+
+    def __call__(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        return np.concatenate([trunk(images) for trunk in self._trunks], axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class _Voice:
+    """One network of a model: what it computes, what its head reads, and how much it counts."""
+
+    compiled: CompiledTrunk
+    outputs: tuple[str, ...]
+    head: LinearModel
+    temperature: float
+    weight: float
+
+    def weighted(self, rows: npt.NDArray[np.float32]) -> Floats:
+        """Its part of the probabilities (n, C), from the rows that its trunk gave."""
+        columns = np.r_[tuple(self.compiled.trunk.columns[name] for name in self.outputs)]
+        logits = self.head.logits(_as_stored(rows)[:, columns])
+        return self.weight * to_probabilities(logits, self.temperature, self.head.kind)
+
+    def check(self, backbone: str) -> None:
+        """Raise :class:`ArtifactError` unless the head reads what the trunk gives."""
+        columns = self.compiled.trunk.columns
+        unknown = set(self.outputs) - set(columns)
+        if unknown or not self.outputs:
+            raise ArtifactError(f"the model reads {sorted(unknown) or 'nothing'}, which {backbone} doesn't give")
+        wanted = sum(columns[name].stop - columns[name].start for name in self.outputs)
+        if wanted != len(self.head.weights):
+            raise ArtifactError(f"the model's head is {len(self.head.weights)} wide, {backbone}'s features {wanted}")
+
+
+def _check_novelty(saved: SavedModel, compiled: CompiledTrunk) -> None:
+    """Raise :class:`ArtifactError` unless the novelty reference has the features that the backbone gives."""
+    top = compiled.trunk.columns["features"]
+    if saved.novelty.features.shape[-1] != top.stop - top.start:
+        raise ArtifactError(
+            f"the model's novelty reference is {saved.novelty.features.shape[-1]} wide, "
+            f"{saved.record.backbone}'s features {top.stop - top.start}"
+        )
 
 
 @dataclass(frozen=True)
@@ -295,20 +366,6 @@ class _Inputs:
         return read_image_file(one)
 
 
-def _check_fit(saved: SavedModel, columns: Mapping[str, slice]) -> None:
-    """Raise :class:`ArtifactError` unless the head and the novelty reference read what the backbone gives."""
-    unknown = set(saved.record.outputs) - set(columns)
-    if unknown or not saved.record.outputs:
-        raise ArtifactError(
-            f"the model reads {sorted(unknown) or 'nothing'}, which {saved.record.backbone} doesn't give"
-        )
-    widths = {name: part.stop - part.start for name, part in columns.items()}
-    wanted = (sum(widths[name] for name in saved.record.outputs), widths["features"])
-    found = (len(saved.head.weights), saved.novelty.features.shape[-1])
-    if wanted != found:
-        raise ArtifactError(f"the model's tensors are {found} wide, {saved.record.backbone}'s features {wanted}")
-
-
 def _check_form(one: Any) -> None:
     from PIL.Image import Image
 
@@ -324,6 +381,11 @@ def _as_stored(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     with np.errstate(over="ignore"):
         rounded = rows.astype(np.float16).astype(np.float32)
     return np.where(np.isfinite(rounded).all(1, keepdims=True), rounded, rows)
+
+
+def _raise_first(failures: Mapping[int, str]) -> None:
+    if failures:
+        raise ImageError(next(iter(failures.values())))
 
 
 def _failed(name: str, reason: str) -> Prediction:

@@ -21,10 +21,30 @@ from headstart.imaging import Preprocessing
 from headstart.training.linear import LinearModel
 from headstart.training.novelty import NoveltyReference
 
-FORMAT = 1
+FORMAT = 2
 _HASH_BYTES = 16
 _TENSORS, _RECORD = "model.safetensors", "model.json"
 _TUNED = "backbone."
+
+
+@dataclass(frozen=True)
+class MemberRecord:
+    """One more network that a model averages its probabilities with.
+
+    Attributes
+    ----------
+    weight:
+        Of its probabilities, above 0; the model's own network has what is left of 1.
+    strategy, cut, outputs, temperature, engine:
+        As of :class:`ModelRecord`.
+    """
+
+    weight: float
+    strategy: str
+    cut: int
+    outputs: tuple[str, ...]
+    temperature: float
+    engine: EngineIdentity
 
 
 @dataclass(frozen=True)
@@ -49,6 +69,8 @@ class ModelRecord:
         :class:`headstart.training.novelty.NoveltyReference`.
     engine:
         What computed the features that the head was fitted on.
+    members:
+        Further networks on the same backbone, whose probabilities are averaged with this one's; mostly none.
     tensors_sha256:
         Of ``model.safetensors``.
     """
@@ -75,6 +97,7 @@ class ModelRecord:
     engine: EngineIdentity
     versions: dict[str, str]
     seed: int
+    members: tuple[MemberRecord, ...] = ()
     tensors_sha256: str = ""
 
 
@@ -104,11 +127,19 @@ def image_marks(hashes: Sequence[str]) -> npt.NDArray[np.uint8]:
 
 
 @dataclass(frozen=True)
+class Member:
+    """The tensors of a further network: its head, and the weights of the backbone that fine-tuning changed."""
+
+    head: LinearModel
+    tuned: Mapping[str, npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
 class SavedModel:
     """A model in memory: its record, its linear head, its novelty reference and its evidence.
 
     ``tuned`` holds the weights of the backbone that fine-tuning changed, by the network's own names; it is empty where
-    the whole backbone stayed frozen.
+    the whole backbone stayed frozen. ``members`` are in the order of the record's.
     """
 
     record: ModelRecord
@@ -116,6 +147,7 @@ class SavedModel:
     novelty: NoveltyReference
     evidence: Evidence
     tuned: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    members: tuple[Member, ...] = ()
 
 
 def write_model(folder: Path, model: SavedModel) -> ModelRecord:
@@ -132,13 +164,16 @@ def write_model(folder: Path, model: SavedModel) -> ModelRecord:
 
     tensors = save(
         {
-            "head.weights": np.ascontiguousarray(model.head.weights),
-            "head.bias": np.ascontiguousarray(model.head.bias),
+            **_tensors_of(model.head, model.tuned),
             "novelty.features": np.ascontiguousarray(model.novelty.features),
             "evidence.confidence": np.ascontiguousarray(model.evidence.confidence),
             "evidence.correct": np.ascontiguousarray(model.evidence.correct),
             "evidence.fitted_on": np.ascontiguousarray(model.evidence.fitted_on),
-            **{f"{_TUNED}{name}": np.ascontiguousarray(values) for name, values in model.tuned.items()},
+            **{
+                f"{_prefix(number)}{name}": values
+                for number, member in enumerate(model.members)
+                for name, values in _tensors_of(member.head, member.tuned).items()
+            },
         },
         {"format": str(FORMAT)},
     )
@@ -162,18 +197,50 @@ def read_model(folder: Path) -> SavedModel:
     record = _read_record(folder / _RECORD)
     tensors = _read_tensors(folder / _TENSORS, record.tensors_sha256)
     try:
-        head = LinearModel(tensors["head.weights"], tensors["head.bias"], _kind(record.task))
+        head, tuned = _head_and_tuned(tensors, "", record, folder)
+        members = tuple(
+            Member(*_head_and_tuned(tensors, _prefix(number), record, folder)) for number in range(len(record.members))
+        )
         novelty = NoveltyReference(
             tensors["novelty.features"], record.novelty_threshold, record.novelty_neighbour, record.novelty_quantile
         )
         evidence = Evidence(tensors["evidence.confidence"], tensors["evidence.correct"], tensors["evidence.fitted_on"])
     except KeyError as error:
         raise ArtifactError(f"{folder}: the tensor {error} is missing; save the model again") from error
+    _check_thresholds(folder, record)
+    _check_weights(folder, record)
+    return SavedModel(record, head, novelty, evidence, tuned, members)
+
+
+def _prefix(number: int) -> str:
+    """What the names of a member's tensors begin with."""
+    return f"member.{number}."
+
+
+def _tensors_of(head: LinearModel, tuned: Mapping[str, npt.NDArray[np.float32]]) -> dict[str, npt.NDArray[Any]]:
+    return {
+        "head.weights": np.ascontiguousarray(head.weights),
+        "head.bias": np.ascontiguousarray(head.bias),
+        **{f"{_TUNED}{name}": np.ascontiguousarray(values) for name, values in tuned.items()},
+    }
+
+
+def _head_and_tuned(
+    tensors: Mapping[str, npt.NDArray[Any]], prefix: str, record: ModelRecord, folder: Path
+) -> tuple[LinearModel, dict[str, npt.NDArray[np.float32]]]:
+    """The head and the tuned weights of one network; the way back from :func:`_tensors_of`."""
+    head = LinearModel(tensors[f"{prefix}head.weights"], tensors[f"{prefix}head.bias"], _kind(record.task))
     if head.weights.shape[1:] != (len(record.classes),) or head.bias.shape != (len(record.classes),):
         raise ArtifactError(f"{folder}: the head has not one column a class; save the model again")
-    _check_thresholds(folder, record)
-    tuned = {name.removeprefix(_TUNED): values for name, values in tensors.items() if name.startswith(_TUNED)}
-    return SavedModel(record, head, novelty, evidence, tuned)
+    start = prefix + _TUNED
+    return head, {name.removeprefix(start): values for name, values in tensors.items() if name.startswith(start)}
+
+
+def _check_weights(folder: Path, record: ModelRecord) -> None:
+    """Raise :class:`ArtifactError` unless the members' weights are shares that leave the first network one too."""
+    weights = [member.weight for member in record.members]
+    if weights and not (min(weights) > 0 and sum(weights) < 1):
+        raise ArtifactError(f"{folder}: the weights of its networks, {weights}, are no shares; save the model again")
 
 
 def _check_thresholds(folder: Path, record: ModelRecord) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
+from headstart.evaluation.calibration import fit_thresholds
 from headstart.features.engine import Say
+from headstart.planning.averaging import Average, average_rungs
 from headstart.planning.choice import (
     Candidate,
     Waiting,
@@ -17,7 +20,9 @@ from headstart.planning.choice import (
     has_failed,
     least_gain,
     retry_rate,
+    with_average,
 )
+from headstart.planning.judging import Judged
 from headstart.planning.ladder import Climbed, LadderRecord, Rung, row_scores, row_weights
 from headstart.planning.limits import Cost
 from headstart.planning.plan import Decision, Plan, PlannedRung
@@ -38,6 +43,28 @@ IN_NATS = ("log_loss", "auroc", "map")
 
 
 @dataclass(frozen=True, eq=False)
+class Averaged:
+    """An average of rungs that is kept.
+
+    Attributes
+    ----------
+    weights:
+        Name of each member → its weight; they sum to 1.
+    tuned:
+        Those of the members that are fine-tuned.
+    validation:
+        The rows that judged it, each with weights that were fitted without it.
+    thresholds:
+        How its probabilities become decisions.
+    """
+
+    weights: Mapping[str, float]
+    tuned: Mapping[str, TunedRung]
+    validation: Judged
+    thresholds: npt.NDArray[np.float64] | None
+
+
+@dataclass(frozen=True, eq=False)
 class Climb:
     """Where the climb ended.
 
@@ -51,12 +78,19 @@ class Climb:
         Every rung tried, every step considered, and the choice.
     plan:
         With the forecasts, and what they decided, of the rungs that were worth one; ``None`` where it was not made.
+    average:
+        Of several rungs, where that is kept in place of a single one.
     """
 
     chosen: TunedRung | None
     probes: Climbed
     record: LadderRecord
     plan: Plan | None
+    average: Averaged | None = None
+
+    def leaves(self, start: Climbed) -> bool:
+        """Whether something else is kept than the best probe of the race that it began with."""
+        return self.average is not None or self.chosen is not None or self.probes.best is not start.best
 
 
 class Ladder:
@@ -182,15 +216,43 @@ class Ladder:
         seconds = {rung.strategy: rung.seconds for rung in self._rungs}
         candidates = [Candidate(name, seconds[name], self._cost) for name in self._scores]
         choice = choose(candidates, posterior, self._plan.quality, self._plan.limits, measure=self._measure)
+        average = self._average(choice.name) if self._plan.quality == "best" and self._tuned else None
+        if average is not None:
+            members = len(average.names)
+            latency = None if self._cost.latency is None else members * self._cost.latency
+            choice = with_average(choice, average, Cost(members * self._cost.size, latency), self._plan.limits)
         kept, probes = self._tuned.get(choice.name), self._probes
         if kept is None:
-            best, calibration = probes.tried[choice.name]
-            probes = dataclasses.replace(probes, best=best, calibration=calibration)
+            probes = probes.choosing(choice.name)
         notes = probes.record.notes + (() if kept is None else kept.tuned.notes)
-        record = LadderRecord(
-            self._plan.metric, choice.name, tuple(self._rungs), notes, tuple(self._steps), choice.reason
-        )
-        return Climb(kept, probes, record, self._plan)
+        name = average.said if average is not None and choice.average else choice.name
+        record = LadderRecord(self._plan.metric, name, tuple(self._rungs), notes, tuple(self._steps), choice.reason)
+        averaged = self._kept_average(average) if average is not None and choice.average else None
+        return Climb(kept, probes, record, self._plan, averaged)
+
+    def _average(self, single: str) -> Average:
+        """Of all rungs, on the rows that judged the fine-tuned ones."""
+        judge = next(iter(self._tuned.values())).validation
+        judged = np.searchsorted(self._examples.judged, self._held)
+        found = {name: calibration.probabilities[judged] for name, (_, calibration) in self._probes.tried.items()}
+        found |= {name: rung.validation.probabilities for name, rung in self._tuned.items()}
+        groups = self._examples.groups[self._held]
+        return average_rungs(found, single, judge.targets, groups, self._examples.task, thresholds=judge.thresholds)
+
+    def _kept_average(self, average: Average) -> Averaged:
+        judge = next(iter(self._tuned.values())).validation
+        thresholds = judge.thresholds
+        if self._examples.task.kind == "sigmoid":
+            thresholds = fit_thresholds(judge.targets.astype(bool), average.probabilities)
+        validation = dataclasses.replace(judge, probabilities=average.probabilities, thresholds=thresholds)
+        weights = dict(zip(average.names, average.weights, strict=True))
+        tuned = {name: rung for name, rung in self._tuned.items() if name in weights}
+        return Averaged(weights, tuned, validation, thresholds)
+
+    @property
+    def _held(self) -> npt.NDArray[np.int64]:
+        """The rows that judge fine-tuned rungs."""
+        return self._examples.folds[0][1]
 
 
 def _with_timing(plan: Plan, rung: PlannedRung, timed: PlannedRung | None, decision: Decision) -> Plan:

@@ -109,8 +109,8 @@ def judge_validation(climbed: Climbed, examples: Examples, *, grouped: bool, giv
 
 
 def judge_test(
-    fitted: Fitted,
-    examples: Examples,
+    predicted: Floats,
+    thresholds: Floats | None,
     places: Ints,
     targets: npt.NDArray[np.generic],
     groups: Ints | None,
@@ -119,15 +119,16 @@ def judge_test(
 ) -> Judged:
     """The test rows, met here for the first time, and the baselines fitted on the development rows.
 
-    ``examples`` has the features that the model reads, ``frozen`` those of the backbone as pretrained, for baselines.
+    ``predicted`` (n, C) are the model's probabilities; ``frozen`` has the features of the backbone as pretrained, for
+    baselines.
     """
     return Judged(
         "test",
         places,
         targets,
         groups,
-        fitted.predict(examples, places),
-        fitted.thresholds,
+        predicted,
+        thresholds,
         "held_out_rows",
         _baselines(frozen, places),
     )

@@ -106,6 +106,11 @@ class Climbed:
     tried: Mapping[str, tuple[Learned, Calibration]]
     scores: Mapping[str, RowScores]
 
+    def choosing(self, title: str) -> Climbed:
+        """The same race with one of those that were tried as the best."""
+        best, calibration = self.tried[title]
+        return dataclasses.replace(self, best=best, calibration=calibration)
+
 
 @dataclass(frozen=True, eq=False)
 class _Judged:

@@ -40,8 +40,8 @@ AUGMENT: Final = "medium"
 
 # The reference setting of the project's own comparisons.
 EPOCHS: Final = 12
-# Of progressive unfreezing at each cut: a third, since every cut goes on from what the one above it learnt, and nine cuts
-# of 12 epochs are more than any one training here needs. fastai's recipe trains one epoch a group (Howard and Ruder 2018).
+# Of progressive unfreezing at each cut: a third, since every cut goes on from what the one above it learnt; nine cuts
+# of 12 epochs are more than one training needs. ULMFiT trains a single epoch a group (Howard and Ruder 2018).
 EPOCHS_A_CUT: Final = 4
 BATCH_SIZE: Final = 32
 # Epochs without an improvement beyond noise after which training stops. Rates that rise and then fall to nothing bring
