@@ -37,6 +37,8 @@ SETS = (
     *("hymenoptera", "brain_mri4", "rsscn7", "flowers5"),
     *(f"pacs/{domain}" for domain in ("photo", "art_painting", "cartoon", "sketch")),
 )
+# Of every process: rungs are compared, not backbones.
+BACKBONE = "bundled/tf_efficientnet_lite0"
 SIZES, SEEDS, ALL = (10, 40), (0, 1, 2), "all"
 # A sample of all images is another size only if it has so many times the rows of the largest fixed size.
 MORE = 1.25
@@ -159,7 +161,7 @@ def run(job: Job, pool: Pool, data: Path, most: int) -> dict[str, Any]:
         table, folder = Path(scratch) / "data.csv", Path(scratch) / "run"
         write_table(table, data, train, pool.test)
         command = [sys.executable, "-m", "headstart.cli", "fit", str(table), "--out", str(folder), "--json"]
-        command += ["--seed", str(job.seed), *wanted]
+        command += ["--seed", str(job.seed), "--backbone", BACKBONE, *wanted]
         environment = {**os.environ, "HEADSTART_CACHE": f"{scratch}/cache"}
         started, before = time.perf_counter(), children_seconds()
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

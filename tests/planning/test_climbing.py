@@ -72,7 +72,8 @@ class Trainings:
         probabilities[np.arange(len(held)), found] = 0.9
         judged = Judged("val", held, truth, None, probabilities, None, "held_out_fold", {})
         record = SimpleNamespace(rungs=(Rung("x", rung.cut, 5.0, 0.5, 0.5, None, "kept", ""),))
-        return SimpleNamespace(validation=judged, record=record, tuned=SimpleNamespace(notes=(f"cut {rung.cut}",)))
+        tuned = SimpleNamespace(notes=(f"cut {rung.cut}",))
+        return SimpleNamespace(validation=judged, record=record, tuned=tuned, kept_its_start=False)
 
 
 def _half_a_minute(rung: PlannedRung, left: float) -> tuple[PlannedRung | None, Decision]:
@@ -186,3 +187,21 @@ def test_best_keeps_an_average_where_two_rungs_err_on_different_rows(make_exampl
     assert found.average.validation.probabilities.sum(1) == pytest.approx(np.ones(len(held)))
     single = _climb(examples, Trainings(examples, {(7, 1e-3): 0.9}), quality="balanced", rungs=RUNGS[:1])
     assert single.average is None
+
+
+def test_a_rung_that_gave_its_start_back_gains_nothing_and_tells_of_the_others(examples: Examples) -> None:
+    """However few rows judged it: a training that never beat the probe is no doubtful gain."""
+    lucky = Trainings(examples, {(7, 1e-3): 0.9})
+
+    def gave_back(rung: PlannedRung) -> Any:
+        found = lucky(rung)
+        found.kept_its_start = True
+        return found
+
+    found = _climb(examples, gave_back, rungs=RUNGS[:1])
+    first = next(rung for rung in found.record.rungs if rung.strategy == TOP)
+    assert first.gain is not None
+    assert abs(first.gain.mean) < 0.1
+    assert "gave back" in first.reason
+    assert found.chosen is None
+    assert (7, 1e-4) in lucky.tried or "too small" in found.record.steps[-1]

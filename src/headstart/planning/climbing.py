@@ -193,7 +193,7 @@ class Ladder:
         tuned = self._tune(rung)
         self._tuned[name], self._scores[name] = tuned, tuned_scores(tuned, self._examples)
         posterior = self._posterior()
-        failed = has_failed(name, predecessor, posterior, measure=self._measure)
+        failed = tuned.kept_its_start or has_failed(name, predecessor, posterior, measure=self._measure)
         gain = posterior.gain(name, measure=self._measure)
         best = posterior.best(list(self._scores), self._measure) == name
         self._rungs.append(
@@ -203,14 +203,16 @@ class Ladder:
                 decision="kept" if best else "dropped",
                 expected_gain=expected,
                 gain=gain,
-                reason=f"{_said(gain, self._measure)} over {FIRST}; {expected:.2g} above the best were expected",
+                reason=_outcome(tuned, gain, expected, self._measure),
             )
         )
         return failed
 
     def _posterior(self) -> Posterior:
         others = {name: scores for name, scores in self._scores.items() if name != FIRST}
-        return update(self._prior, observe(self._scores[FIRST], others, self._examples.groups, self._weights))
+        unchanged = [name for name, rung in self._tuned.items() if rung.kept_its_start]
+        probe, groups = self._scores[FIRST], self._examples.groups
+        return update(self._prior, observe(probe, others, groups, self._weights, unchanged))
 
     def _chosen(self, posterior: Posterior) -> Climb:
         seconds = {rung.strategy: rung.seconds for rung in self._rungs}
@@ -266,6 +268,13 @@ def tuned_scores(rung: TunedRung, examples: Examples) -> RowScores:
     """What a fine-tuned rung did on the rows that it was held back from."""
     validation = rung.validation
     return row_scores(examples, examples.folds[0][1], validation.probabilities, validation.thresholds)
+
+
+def _outcome(tuned: TunedRung, gain: Gain, expected: float, measure: Measure) -> str:
+    hoped = f"{expected:.2g} above the best were expected"
+    if tuned.kept_its_start:
+        return f"no epoch was better than the probe it started from, which it gave back; {hoped}"
+    return f"{_said(gain, measure)} over {FIRST}; {hoped}"
 
 
 def _said(gain: Gain, measure: Measure) -> str:

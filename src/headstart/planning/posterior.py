@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, Literal
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from headstart.errors import DataError
 from headstart.evaluation.intervals import resampling_units
-from headstart.planning.prior import Prior
+from headstart.planning.prior import FLOOR_NATS, FLOOR_POINTS, Prior
 
 Floats = npt.NDArray[np.float64]
 Measure = Literal["points", "nats"]
@@ -155,6 +155,7 @@ def observe(
     rungs: Mapping[str, RowScores],
     groups: Sequence[Any] | npt.NDArray[Any] | None = None,
     weights: Floats | None = None,
+    unchanged: Collection[str] = (),
 ) -> Observed:
     """Compare rungs with the probe, each on the rows that neither has seen.
 
@@ -168,6 +169,9 @@ def observe(
         One a row, ``None`` for a row of its own.
     weights:
         (n,), of mean 1: where classes count alike, a row weighs as much as its class is rare.
+    unchanged:
+        Rungs whose training never beat the probe that it started from, and gave it back: they gain nothing, which is
+        known however few rows say so.
 
     Raises
     ------
@@ -196,10 +200,15 @@ def observe(
     units = (sizes > 0).sum(axis=1)
     rows_of = judged.sum(axis=1)
     half = slice(len(names))
+    noise = _noise(sums / rows_of[:, None], sizes / rows_of[:, None], units)
+    for place in [place for place, name in enumerate(names) if name in unchanged]:
+        for number, floor in ((place, FLOOR_POINTS), (place + len(names), FLOOR_NATS)):
+            mean[number], noise[number], noise[:, number] = 0.0, 0.0, 0.0
+            noise[number, number] = floor**2
     return Observed(
         names,
         mean,
-        _noise(sums / rows_of[:, None], sizes / rows_of[:, None], units),
+        noise,
         tuple(rows_of[half].tolist()),
         tuple(units[half].tolist()),
     )

@@ -52,6 +52,11 @@ class TunedRung:
     record: LadderRecord
     augmentations: bytes
 
+    @property
+    def kept_its_start(self) -> bool:
+        """Whether no epoch was better than the probe that the training started from."""
+        return self.tuned.best_epoch == 0 or self.tuned.coefficient == 0
+
 
 def judge_tuned(
     tuned: Tuned,
