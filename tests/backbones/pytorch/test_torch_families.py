@@ -85,6 +85,16 @@ def normalised(images: torch.Tensor) -> torch.Tensor:
     return (images.permute(0, 3, 1, 2).float() - mean * 255) * (1 / (std * 255))  # rounded as we round it
 
 
+def _assert_stages_share_out(backbone: TorchBackbone, network: nn.Module) -> None:
+    """Each parameter is in one stage, and strides never shrink."""
+    stages = backbone.stages
+    assert sum(stage.parameters for stage in stages) == sum(parameter.numel() for parameter in network.parameters())
+    assert len({stage.name for stage in stages}) == len(stages)
+    assert [stage.stride for stage in stages] == sorted(stage.stride for stage in stages)
+    assert all(stage.parameters > 0 for stage in stages)
+    assert all(stage.macs > 0 for stage in stages[:-1])
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_cut_composes_to_the_network(family: str) -> None:
     model, size, arguments, count = FAMILIES[family]
@@ -92,6 +102,7 @@ def test_every_cut_composes_to_the_network(family: str) -> None:
     backbone = TorchBackbone(loaded)
     assert backbone.whole_because is None
     assert len(backbone.stages) == count
+    _assert_stages_share_out(backbone, double)
     images = torch.randint(0, 256, (3, size, size, 3), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
     with torch.inference_mode():
         wanted = double(normalised(images))
@@ -104,24 +115,13 @@ def test_every_cut_composes_to_the_network(family: str) -> None:
             assert (value - wanted).abs().max() <= tolerance, f"cut {cut}"
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_stages_share_out_the_network(family: str) -> None:
-    model, size, arguments, _ = FAMILIES[family]
-    loaded, double = build(model, size, arguments)
-    stages = TorchBackbone(loaded).stages
-    assert sum(stage.parameters for stage in stages) == sum(parameter.numel() for parameter in double.parameters())
-    assert len({stage.name for stage in stages}) == len(stages)
-    assert [stage.stride for stage in stages] == sorted(stage.stride for stage in stages)
-    assert all(stage.parameters > 0 for stage in stages)
-    assert all(stage.macs > 0 for stage in stages[:-1])
-
-
-# Networks that take long to convert and resemble one that does not.
-SLOW = {"MaxViT", "HRNet, which joins branches", "VGG with BatchNorm", "CLIP ResNet", "MobileNet v4, hybrid", "Swin v2"}
+# One of each kind is converted every time; the others resemble one of these, and take minutes together.
+QUICK = ("ResNet, basic blocks", "RegNet", "DenseNet", "MobileNet v3", "EfficientNet v2", "ConvNeXt")
+QUICK += ("ViT", "DINOv2 with registers", "EVA-02", "Swin")
 
 
 @pytest.mark.parametrize(
-    "family", [pytest.param(family, marks=[pytest.mark.soak] if family in SLOW else []) for family in FAMILIES]
+    "family", [pytest.param(family, marks=[] if family in QUICK else [pytest.mark.soak]) for family in FAMILIES]
 )
 def test_both_engines_give_the_same_features(family: str, tmp_path: Path) -> None:
     """Converted, compiled and checked on photographs, the last and all pooled stages."""

@@ -232,6 +232,7 @@ def test_the_first_is_heard_and_all_stop_when_they_are_asked(
     assert children() == []
 
 
+@pytest.mark.soak
 def test_a_killed_process_is_said_to_be_killed(together: ModuleType) -> None:
     progress = Heard()
     with pytest.raises(EngineError, match="process 2 of the training was killed, perhaps for want of memory"):
@@ -270,6 +271,7 @@ def test_an_error_of_the_program_crosses_with_its_traceback() -> None:
     assert "test_devices.py" in crossed.__notes__[0]
 
 
+@pytest.mark.soak
 def test_none_outlives_who_asked(together: ModuleType, tmp_path: Path) -> None:
     command = [sys.executable, str(together.__file__), str(tmp_path)]
     with subprocess.Popen(command, env={**os.environ, "TMPDIR": str(tmp_path)}) as asked:
