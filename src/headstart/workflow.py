@@ -194,6 +194,7 @@ def plan(
     choice = Chooser(options, _protocol, None, countdown, clock, progress, say).choose(dataset, entrants)
     backbone, found = choice.backbone, _probe(choice, options, clock, progress, say)
     dataset, examples = found.dataset, found.examples
+    left = countdown.remaining()  # what follows, a fit does not do, or does as it goes
     situation = situation_of(
         look(dataset, examples, backbone, options, progress, say),
         examples,
@@ -203,7 +204,18 @@ def plan(
         trainable=can_train(),
     )
     timings = timings_of(dataset, examples, backbone, found.compiled) if situation.trainable else {}
-    return draft(dataset, examples, found.climbed, choice, situation, timings, options, countdown, spare=math.inf)
+    return draft(
+        dataset,
+        examples,
+        found.climbed,
+        choice,
+        situation,
+        timings,
+        options,
+        countdown.budget,
+        spare=math.inf,
+        left=lambda: left,
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from headstart import records
@@ -38,7 +38,7 @@ from headstart.planning.situation import Situation
 from headstart.planning.surveying import STARTUP_SECONDS, situation_of, timing_of
 from headstart.planning.tuning import TunedRung
 from headstart.runs import Progress
-from headstart.runs.budget import Countdown
+from headstart.runs.budget import Budget, Countdown
 from headstart.training.examples import Examples
 
 # With fewer seconds left no rung could be trained, so none is looked for: a survey takes some, and each rung's set-up
@@ -119,7 +119,18 @@ def _ladder(
         )
     else:
         spare = countdown.remaining()
-        plan = draft(site.dataset, site.examples, site.climbed, choice, situation, {}, options, countdown, spare=spare)
+        plan = draft(
+            site.dataset,
+            site.examples,
+            site.climbed,
+            choice,
+            situation,
+            {},
+            options,
+            countdown.budget,
+            spare=spare,
+            left=countdown.remaining,
+        )
     site.run.write(FILE, plan)
     for decision in plan.decisions:
         if decision.key in ("tuning", "rungs"):
@@ -166,9 +177,10 @@ def draft(
     situation: Situation,
     timings: Mapping[int, Timing],
     options: Options,
-    countdown: Countdown,
+    budget: Budget,
     *,
     spare: float,
+    left: Callable[[], float],
 ) -> Plan:
     """Look ahead, and let the rules draft a plan for what is left of the budget.
 
@@ -176,12 +188,14 @@ def draft(
     ----------
     spare:
         Seconds that looking ahead may take from the rungs; infinite where none will be trained.
+    left:
+        Seconds that the rungs have, asked when looking ahead is done.
     """
     backbone = choice.backbone
     wanted = Wanted(
         backbone.name,
         options.metric,
-        countdown.budget,
+        budget,
         options.quality,
         options.max_size,
         options.max_latency,
@@ -189,8 +203,7 @@ def draft(
     )
     names = [stage.name for stage in backbone.stages]
     outlook = look_ahead(examples, climbed, names, seconds=spare, seed=options.seed)
-    left = countdown.remaining()
-    return choice.told(draft_plan(wanted, identity_of(dataset), situation, timings, left, outlook=outlook))
+    return choice.told(draft_plan(wanted, identity_of(dataset), situation, timings, left(), outlook=outlook))
 
 
 def identity_of(dataset: Dataset) -> DataIdentity:
