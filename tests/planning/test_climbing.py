@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headstart.planning.climbing import AGAIN, Climb, Ladder
+from headstart.planning.climbing import AGAIN, Climb, Ladder, tuned_scores
 from headstart.planning.judging import Judged
 from headstart.planning.ladder import Climbed, Rung, candidates, climb
 from headstart.planning.limits import Cost
@@ -18,6 +18,7 @@ from headstart.planning.plan import DataIdentity, Decision, Plan, PlannedRung, V
 from headstart.planning.rule_table import FIRST
 from headstart.planning.situation import ProbeScore, Situation
 from headstart.runs.budget import Budget, Countdown
+from headstart.training.calibrate import calibrate
 from headstart.training.examples import Examples
 
 MakeExamples = Callable[..., Examples]
@@ -205,3 +206,17 @@ def test_a_rung_that_gave_its_start_back_gains_nothing_and_tells_of_the_others(e
     assert "gave back" in first.reason
     assert found.chosen is None
     assert (7, 1e-4) in lucky.tried or "too small" in found.record.steps[-1]
+
+
+def test_a_lucky_fold_is_no_gain(make_examples: MakeExamples) -> None:
+    """A rung that predicts as the probe of its own training rows does gains nothing, whatever other deals gave."""
+    examples = make_examples([15, 15, 15], top=0.4, stage=0.1)
+    climbed = climb(candidates("auto", examples, "accuracy"), examples, metric="accuracy", cut=9, seed=0)
+    assert "dealt" in climbed.record.notes[0]
+    held = examples.folds[0][1]
+    logits, part = climbed.tried[FIRST][0].logits[held], examples.subset(held, ())
+    chances = calibrate(logits, part.targets, part.groups, part.task, 0).probabilities
+    judged = Judged("val", held, part.targets, None, chances, None, "held_out_fold", {})
+    found = tuned_scores(SimpleNamespace(validation=judged), climbed, examples, 0)
+    np.testing.assert_allclose(found.losses[held], climbed.scores[FIRST].losses[held])
+    np.testing.assert_allclose(found.correct[held], climbed.scores[FIRST].correct[held])

@@ -32,6 +32,7 @@ from headstart.planning.rule_table import FIRST
 from headstart.planning.situation import Situation
 from headstart.planning.tuning import TunedRung
 from headstart.runs.budget import Countdown
+from headstart.training.calibrate import calibrate
 from headstart.training.examples import Examples
 
 Tune = Callable[[PlannedRung], TunedRung]
@@ -191,7 +192,10 @@ class Ladder:
         rival = before.best(list(self._scores), self._measure)
         expected = before.expected_further_gain(name, rival, self._measure, units=self._units)
         tuned = self._tune(rung)
-        self._tuned[name], self._scores[name] = tuned, tuned_scores(tuned, self._examples)
+        self._tuned[name], self._scores[name] = (
+            tuned,
+            tuned_scores(tuned, self._probes, self._examples, self._plan.seed),
+        )
         posterior = self._posterior()
         failed = tuned.kept_its_start or has_failed(name, predecessor, posterior, measure=self._measure)
         gain = posterior.gain(name, measure=self._measure)
@@ -264,10 +268,20 @@ def _with_timing(plan: Plan, rung: PlannedRung, timed: PlannedRung | None, decis
     return dataclasses.replace(plan, rungs=kept, decisions=(*plan.decisions, decision))
 
 
-def tuned_scores(rung: TunedRung, examples: Examples) -> RowScores:
-    """What a fine-tuned rung did on the rows that it was held back from."""
-    validation = rung.validation
-    return row_scores(examples, examples.folds[0][1], validation.probabilities, validation.thresholds)
+def tuned_scores(rung: TunedRung, probes: Climbed, examples: Examples, seed: int) -> RowScores:
+    """What a fine-tuned rung did on the rows that it was held back from, as if it had run on every deal of the folds.
+
+    It is compared with the probe of the very rows that it trained on, calibrated alike; what it did better or worse is
+    added to what the probe does over all deals. Otherwise a lucky fold would be taken for a gain.
+    """
+    held = examples.folds[0][1]
+    own = row_scores(examples, held, rung.validation.probabilities, rung.validation.thresholds)
+    logits, part = probes.tried[FIRST][0].logits[held], examples.subset(held, ())
+    calibration = calibrate(logits, part.targets, part.groups, part.task, seed)
+    thresholds = calibration.thresholds if rung.validation.thresholds is None else rung.validation.thresholds
+    start = row_scores(examples, held, calibration.probabilities, thresholds)
+    usual = probes.scores[FIRST]
+    return RowScores(usual.losses + own.losses - start.losses, usual.correct + own.correct - start.correct)
 
 
 def _outcome(tuned: TunedRung, gain: Gain, expected: float, measure: Measure) -> str:
