@@ -96,6 +96,25 @@ class Model:
         """What kind of classifier this is."""
         return TASKS[self.record.task]
 
+    @property
+    def saved(self) -> SavedModel:
+        """What was saved: head, novelty reference, evidence."""
+        return self._saved
+
+    @property
+    def trunk(self) -> CompiledTrunk:
+        """The backbone that runs, with the features of all stages in a row: :attr:`Segment.columns` says where."""
+        return self._compiled
+
+    def answers(self, names: Sequence[str], rows: npt.NDArray[np.float32]) -> list[Prediction]:
+        """Predictions from rows (n, width) that :attr:`trunk` gave for images of these names."""
+        return list(self._predictions(names, rows, 0.0))
+
+    def probabilities(self, rows: npt.NDArray[np.float32]) -> Floats:
+        """Calibrated probabilities, float64 (n, classes), from rows (n, width) that :attr:`trunk` gave."""
+        logits = self._saved.head.logits(_as_stored(rows)[:, self._head_columns])
+        return to_probabilities(logits, self.record.temperature, self.task.kind)
+
     def predict(self, images: Any, *, max_error: float | None = None) -> list[Prediction]:
         """One prediction an image, in order; an image that can't be decoded gives one with ``error`` set.
 
@@ -115,15 +134,16 @@ class Model:
     def stream(self, images: Any, *, max_error: float | None = None) -> Iterator[Prediction]:
         """Like :meth:`predict`, one at a time, in memory that does not grow with the number of images."""
         threshold = self._abstain_threshold(max_error)
-        inputs = _Inputs.of(images)
+        inputs = Inputs.of(images)
         for positions, rows, failures in embed(inputs.read, inputs.names, self._compiled):
-            found = dict(zip(positions, self._predictions(inputs, positions, rows, threshold), strict=True))
+            named = [inputs.names[position] for position in positions]
+            found = dict(zip(positions, self._predictions(named, rows, threshold), strict=True))
             for position in sorted([*positions, *failures]):
-                yield found.get(position) or _failed(inputs.names[position], failures[position])
+                yield found.get(position) or failed(inputs.names[position], failures[position])
 
     def predict_proba(self, images: Any) -> Floats:
         """Calibrated probabilities, float64 (n, classes). Raises :class:`ImageError` for an undecodable image."""
-        return self._probabilities(self._rows(images))
+        return self.probabilities(self._rows(images))
 
     def embed(self, images: Any) -> npt.NDArray[np.float32]:
         """The backbone's pooled features, float32 (n, D). Raises :class:`ImageError` for an undecodable image."""
@@ -155,7 +175,7 @@ class Model:
         scores = evaluate(
             self.task.name,
             truth[kept],
-            self._probabilities(np.concatenate(rows)),
+            self.probabilities(np.concatenate(rows)),
             self.classes,
             groups=groups,
             thresholds=self._thresholds,
@@ -189,7 +209,7 @@ class Model:
         return truth
 
     def _rows(self, images: Any) -> npt.NDArray[np.float32]:
-        inputs = _Inputs.of(images)
+        inputs = Inputs.of(images)
         rows = [np.empty((0, self._compiled.trunk.width), np.float32)]
         for _, batch, failures in embed(inputs.read, inputs.names, self._compiled):
             if failures:
@@ -197,21 +217,17 @@ class Model:
             rows.append(batch)
         return np.concatenate(rows)
 
-    def _probabilities(self, rows: npt.NDArray[np.float32]) -> Floats:
-        logits = self._saved.head.logits(_as_stored(rows)[:, self._head_columns])
-        return to_probabilities(logits, self.record.temperature, self.task.kind)
-
     def _predictions(
-        self, inputs: _Inputs, positions: Sequence[int], rows: npt.NDArray[np.float32], threshold: float
+        self, names: Sequence[str], rows: npt.NDArray[np.float32], threshold: float
     ) -> Iterator[Prediction]:
-        probabilities = self._probabilities(rows)
+        probabilities = self.probabilities(rows)
         novelty = self._saved.novelty.score(_as_stored(rows)[:, self._top_columns])
         confidence = self.task.confidence(probabilities, self._thresholds)
         labels = self.task.labels(probabilities, self.classes, self._thresholds)
-        for i, position in enumerate(positions):
+        for i, name in enumerate(names):
             abstained = bool(confidence[i] < threshold)
             yield Prediction(
-                file=inputs.names[position],
+                file=name,
                 label=None if abstained else labels[i],
                 confidence=float(confidence[i]),
                 probabilities=dict(zip(self.classes, map(float, probabilities[i]), strict=True)),
@@ -266,14 +282,15 @@ def open_model(path: str | Path, *, engine: EngineName = "auto", say: Say = _LOG
 
 
 @dataclass(frozen=True)
-class _Inputs:
-    """Images of any form as names and a way to read their bytes."""
+class Inputs:
+    """Images of any form that :class:`Model` takes, as names and a way to read their bytes."""
 
     names: list[str]
     sources: Mapping[int, Any] | Sequence[Any]
 
     @classmethod
-    def of(cls, images: Any) -> _Inputs:
+    def of(cls, images: Any) -> Inputs:
+        """Raises :class:`OptionError` where something is no image, :class:`DataError` for a folder without any."""
         if isinstance(images, str | Path) and os.path.isdir(images):
             paths = list_images(Path(images))
             if not paths:
@@ -287,6 +304,7 @@ class _Inputs:
         return cls(names, several)
 
     def read(self, position: int) -> bytes:
+        """The bytes of an image; raises :class:`ImageError` if they can't be had."""
         one = self.sources[position]
         if isinstance(one, bytes | bytearray):
             return bytes(one)
@@ -326,5 +344,6 @@ def _as_stored(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.where(np.isfinite(rounded).all(1, keepdims=True), rounded, rows)
 
 
-def _failed(name: str, reason: str) -> Prediction:
+def failed(name: str, reason: str) -> Prediction:
+    """The answer for an image that can't be decoded."""
     return Prediction(name, None, float("nan"), {}, float("nan"), is_novel=False, error=reason)
