@@ -140,7 +140,7 @@ class Backbone(ABC):
 
     @abstractmethod
     def map_shape(self, number: int) -> tuple[int, int, int] | None:
-        """Channels, height and width of the map of stage ``number`` (1 to n), whose mean over positions is its features.
+        """Channels, height and width of the map of stage ``number`` (1 to n), whose mean is the stage's features.
 
         Tokens of a square grid of patches count as a map. ``None`` where a stage has no positions, or its features are
         made of them in another way than by their mean: from a class token, or with a norm behind the pooling.

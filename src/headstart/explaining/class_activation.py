@@ -1,9 +1,9 @@
 """Class activation maps: exact and gradient-free, where features are the mean over the positions of a map.
 
-A linear head on features that are the mean over positions p of a map f(p) gives the logit w·mean(f) + b, which is the mean
-over positions of w·f(p) + b: what the head would say of an image that is everywhere as it is at p. That is the map (Zhou
-et al. 2016, "Learning deep features for discriminative localization"), with the bias spread evenly. A head that reads
-several stages gives one such map a stage, and the logit is the sum of their means.
+A linear head on features that are the mean over positions p of a map f(p) gives the logit w·mean(f) + b, which is the
+mean over positions of w·f(p) + b: what the head would say of an image that is everywhere as it is at p. That is the map
+(Zhou et al. 2016, "Learning deep features for discriminative localization"), with the bias spread evenly. A head that
+reads several stages gives one such map a stage, and the logit is the sum of their means.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ class ClassActivation:
         numbers = {output: stage_of(output, backbone) for output in outputs}
         trunk = backbone.trunk(max(numbers.values()), maps=tuple(sorted(numbers.values())))
         exact = backbone.graph_is_definition and engine != "torch"
-        self._compiled: CompiledTrunk = compile_float32(trunk) if exact else compile_trunk(trunk, engine=engine, say=say)
+        self._compiled: CompiledTrunk = (
+            compile_float32(trunk) if exact else compile_trunk(trunk, engine=engine, say=say)
+        )
         self._weights = {f"map{number}": parts.weights[output] for output, number in numbers.items()}
         self._shapes = {output.name: output.shape for output in trunk.outputs}
 

@@ -26,8 +26,8 @@ Method = Literal["class_activation", "integrated_gradients"]
 class Evidence:
     """Maps of evidence by the most exact way that a model's backbone allows.
 
-    Where the features that the head reads are means of maps, these are exact (:mod:`.class_activation`), in OpenVINO and
-    without gradients. What is left, mostly the embedding of a transformer, takes :mod:`.gradient_maps`.
+    Where the features that the head reads are means of maps, these are exact and need no gradients
+    (:mod:`.class_activation`). What is left, mostly the embedding of a transformer, takes :mod:`.gradient_maps`.
 
     Attributes
     ----------
@@ -67,8 +67,8 @@ class Evidence:
 
         Returns
         -------
-        float32 (N, height, width) with the grid of the finest map. The mean of each is the logit before the temperature;
-        of exclusive classes, less the mean logit of all classes.
+        float32 (N, height, width) with the grid of the finest map. The mean of each is the logit before the
+        temperature; of exclusive classes, less the mean logit of all classes.
         """
         found = self._exact(views, targets) if self._exact else []
         if self._rest:

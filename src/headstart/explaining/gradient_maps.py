@@ -1,9 +1,10 @@
-"""Maps by integrated gradients, for networks whose features are not the mean of a map: class tokens, norms behind pooling.
+"""Maps by integrated gradients, for networks whose features are not the mean of a map: class tokens, norms on top.
 
-Integrated gradients (Sundararajan et al. 2017), at the highest boundary between stages where the image still has positions
-that matter, from a baseline in which every position is the mean of all. Plain gradient times activation (Grad-CAM, Selvaraju
-et al. 2017) is blind there: behind a LayerNorm the gradient has no part along the activation, so that their product
-is zero at every token. Where features are the mean of a map after all, the result is the class activation map.
+Integrated gradients (Sundararajan et al. 2017), at the highest boundary between stages where the image still has
+positions that matter, from a baseline in which every position is the mean of all. Plain gradient times activation
+(Grad-CAM, Selvaraju et al. 2017) is blind there: in front of a LayerNorm the gradient has no part along the activation,
+so that their product is zero at every token. Where features are the mean of a map after all, the result is the class
+activation map.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A map of evidence laid over its picture, so that a glance tells what the answer rests on.
 
-The picture turns grey and what speaks for the class keeps the map's colours, so that no colour of the picture can be taken
-for one of the map. What the network did not see, because its view is a crop, lies in the dark.
+The picture turns grey and what speaks for the class takes the map's colours, so that no colour of the picture can be
+taken for one of the map. What the network did not see, because its view is a crop, lies in the dark.
 """
 
 from __future__ import annotations
@@ -21,11 +21,21 @@ SIDE = 640
 """Pixels of the longer side of a rendered overlay; a small picture is enlarged to it at most fourfold."""
 
 _MOST_ENLARGED = 4
-# From least to most: dark violet over red to light yellow, lighter at every step, so that lightness alone tells the order:
-# to every kind of colour vision, and in grey print. The path is that of "inferno" (Smith and van der Walt 2015).
+# From least to most: dark violet over red to light yellow, lighter at every step, so that lightness alone tells the
+# order: to every kind of colour vision, and in grey print. The path is "inferno"'s (Smith and van der Walt 2015).
 _COLOURS = np.array(
-    [(22, 11, 57), (66, 10, 104), (106, 23, 110), (147, 38, 103), (188, 55, 84), (221, 81, 58), (243, 120, 25)]
-    + [(252, 165, 10), (246, 215, 70), (252, 255, 164)],
+    [
+        (22, 11, 57),
+        (66, 10, 104),
+        (106, 23, 110),
+        (147, 38, 103),
+        (188, 55, 84),
+        (221, 81, 58),
+        (243, 120, 25),
+        (252, 165, 10),
+        (246, 215, 70),
+        (252, 255, 164),
+    ],
     np.float32,
 )
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601
@@ -39,9 +49,7 @@ _LEAST_RANGE = 1.0
 _TOP = 99.5
 
 
-def render(
-    data: bytes, name: str, evidence: Floats, preprocessing: Preprocessing, *, side: int = SIDE
-) -> Image.Image:
+def render(data: bytes, name: str, evidence: Floats, preprocessing: Preprocessing, *, side: int = SIDE) -> Image.Image:
     """The whole picture with the map laid over the part that the network saw, as an RGB image.
 
     Parameters
@@ -72,7 +80,7 @@ def render(
 def png(image: Image.Image) -> bytes:
     """The bytes of a PNG file."""
     buffer = BytesIO()
-    image.save(buffer, "PNG", optimize=True)
+    image.save(buffer, "PNG")
     return buffer.getvalue()
 
 
