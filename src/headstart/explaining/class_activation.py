@@ -13,10 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from headstart.backbones.backbone import Backbone
+from headstart.backbones.backbone import Backbone, Segment
 from headstart.explaining.parts import HeadParts
-from headstart.features.compiling import compile_trunk
-from headstart.features.engine import CompiledTrunk, EngineName, Say
+from headstart.features.engine import CompiledTrunk
 from headstart.features.float32 import compile_float32
 
 Map = npt.NDArray[np.float32]
@@ -40,20 +39,12 @@ class ClassActivation:
     ----------
     outputs:
         Which of the head's outputs, each of which :func:`has_map`.
-    engine:
-        What runs the trunk. A graph that defines its network runs in float32; any other is checked as
-        :func:`headstart.features.compiling.compile_trunk` does.
     """
 
-    def __init__(
-        self, backbone: Backbone, parts: HeadParts, outputs: Sequence[str], *, engine: EngineName, say: Say
-    ) -> None:
+    def __init__(self, backbone: Backbone, parts: HeadParts, outputs: Sequence[str]) -> None:
         numbers = {output: stage_of(output, backbone) for output in outputs}
         trunk = backbone.trunk(max(numbers.values()), maps=tuple(sorted(numbers.values())))
-        exact = backbone.graph_is_definition and engine != "torch"
-        self._compiled: CompiledTrunk = (
-            compile_float32(trunk) if exact else compile_trunk(trunk, engine=engine, say=say)
-        )
+        self._compiled = _in_float32(trunk)
         self._weights = {f"map{number}": parts.weights[output] for output, number in numbers.items()}
         self._shapes = {output.name: output.shape for output in trunk.outputs}
 
@@ -68,3 +59,15 @@ class ClassActivation:
             values = rows[:, columns[name]].reshape(len(rows), *self._shapes[name])
             maps.append(np.einsum("nchw,cn->nhw", values, weights[:, targets].astype(np.float32), optimize=True))
         return maps
+
+
+def _in_float32(trunk: Segment) -> CompiledTrunk:
+    """A trunk that runs at once: half precision is true enough for means over positions, not for each by itself.
+
+    A torch network stays in PyTorch, since converting it takes longer than some dozens of images.
+    """
+    if trunk.backbone.graph_is_definition:
+        return compile_float32(trunk)
+    from headstart.features.torch_engine import TorchTrunk
+
+    return TorchTrunk(trunk)

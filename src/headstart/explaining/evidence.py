@@ -14,7 +14,6 @@ from headstart.backbones.backbone import Backbone
 from headstart.errors import BackboneError, MissingExtraError
 from headstart.explaining.class_activation import ClassActivation, has_map
 from headstart.explaining.parts import HeadParts
-from headstart.features.engine import Say
 
 if TYPE_CHECKING:
     from headstart.explaining.gradient_maps import GradientMaps
@@ -42,7 +41,7 @@ class Evidence:
         If the backbone has no maps.
     """
 
-    def __init__(self, model: Model, *, say: Say) -> None:
+    def __init__(self, model: Model) -> None:
         trunk, outputs = model.trunk.trunk, model.record.outputs
         backbone = trunk.backbone
         widths = {output.name: output.shape[0] for output in trunk.outputs}
@@ -50,8 +49,7 @@ class Evidence:
         exact = [output for output in outputs if has_map(output, backbone)]
         rest = [output for output in outputs if output not in exact]
         self._bias = parts.bias
-        engine = model.trunk.identity.engine
-        self._exact = ClassActivation(backbone, parts, exact, engine=engine, say=say) if exact else None
+        self._exact = ClassActivation(backbone, parts, exact) if exact else None
         self._rest = _gradient_maps(backbone, parts, rest) if rest else None
         self.method: Method = "integrated_gradients" if rest else "class_activation"
 

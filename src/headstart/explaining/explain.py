@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import itertools
-import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,12 +19,13 @@ from headstart.errors import ImageError, MissingExtraError, OptionError
 from headstart.explaining.deletion import Deletion, deletion
 from headstart.explaining.evidence import Evidence, Map, Method
 from headstart.explaining.neighbours import Neighbour, TrainingImages
-from headstart.features.engine import Say, cpu_count
+from headstart.features.engine import cpu_count
 from headstart.files import sha256
 from headstart.imaging import load_view
 
-_LOG = logging.getLogger("headstart")
 NEIGHBOURS = 5
+# The maps of all stages of an image take some MB.
+_BATCH = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,19 +97,16 @@ class Explainer:
     ----------
     training:
         Where neighbours are looked for; without it there are none.
-    say:
-        Called with a line for each thing a person should hear at once; by default it is logged.
     """
 
-    def __init__(self, model: Model, *, training: TrainingImages | None = None, say: Say = _LOG.warning) -> None:
+    def __init__(self, model: Model, *, training: TrainingImages | None = None) -> None:
         self.model = model
         self._training = training
-        self._say = say
 
     @cached_property
     def evidence(self) -> Evidence:
         """What makes the maps; raises :class:`BackboneError` or :class:`MissingExtraError` where there can be none."""
-        return Evidence(self.model, say=self._say)
+        return Evidence(self.model)
 
     def explain(self, images: Any, *, target: str | None = None, neighbours: int = NEIGHBOURS) -> list[Explanation]:
         """One explanation an image, in order; see :meth:`stream`."""
@@ -138,7 +135,7 @@ class Explainer:
         if neighbours < 0:
             raise OptionError(f"{neighbours} neighbours: give 0 or more")
         inputs, evidence = Inputs.of(images), self.evidence
-        size = self.model.trunk.batch_size
+        size = min(self.model.trunk.batch_size, _BATCH)
         batches = (range(start, min(start + size, len(inputs.names))) for start in range(0, len(inputs.names), size))
         threads = cpu_count()
         with ThreadPoolExecutor(threads, thread_name_prefix="explain") as pool:

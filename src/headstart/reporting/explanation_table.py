@@ -29,8 +29,8 @@ def show_explanations(found: Sequence[Explained], out: Path) -> None:
     _OUT.print(table)
     if any(one.deletion for one in found):
         _OUT.print(
-            "map, random: how probable the class stays, on average, while the image is painted over: what the map shows "
-            "first, or anything first. Where the map's is lower, the answer rests on what it shows.",
+            "map, random: how probable the class stays, on average, while the image is painted over, what the map "
+            "shows first, or anything first. Where the map's is lower, the answer rests on what it shows.",
             soft_wrap=True,
         )
     if any(one.explanation.neighbours for one in found):
