@@ -157,6 +157,8 @@ def test_a_network_that_is_one_stage_has_no_maps_and_the_error_says_why() -> Non
 def test_the_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     model = _model(made("class token"))
     find: Callable[..., Any] = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "captum" else find(name, *rest))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "captum" else find(name, *rest)
+    )
     with pytest.raises(MissingExtraError, match=r"headstart\[explain\]"):
         Evidence(model)

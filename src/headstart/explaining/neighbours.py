@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -26,6 +27,7 @@ from headstart.training.neighbours import nearest, unit_rows
 FILE = "training.parquet"
 _COLUMNS = ("file", "image", "label", "hash")
 _MOST_ROWS = 10_000_000
+_HASH = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -156,8 +158,21 @@ def _read_table(folder: Path) -> pa.Table:
         raise RunError(f"{folder} does not say what it was trained on: {FILE} is missing; fit it again") from error
     except (OSError, pa.ArrowException) as error:
         raise RunError(f"{path} can't be read: {str(error).splitlines()[0]}") from error
-    kinds = [table.schema.field(name).type for name in _COLUMNS if name in table.column_names]
-    strings = (pa.string(), pa.list_(pa.string()))
-    if len(kinds) < len(_COLUMNS) or any(kind not in strings for kind in kinds) or not table.num_rows:
+    if not _is_sound(table):
         raise RunError(f"{path} is not the table of training images that a fit writes")
     return table
+
+
+def _is_sound(table: pa.Table) -> bool:
+    """Whether a table has rows, every column, its type, nothing missing, and hashes that are such."""
+    if set(table.column_names) != set(_COLUMNS) or not table.num_rows:
+        return False
+    kinds = [table.schema.field(name).type for name in ("file", "image", "hash")]
+    labels = table.schema.field("label").type in (pa.string(), pa.list_(pa.string()))
+    if (
+        any(kind != pa.string() for kind in kinds)
+        or not labels
+        or any(table.column(name).null_count for name in _COLUMNS)
+    ):
+        return False
+    return all(_HASH.fullmatch(digest) for digest in table.column("hash").to_pylist())
