@@ -37,6 +37,9 @@ def torch_backbone(model: str, size: int = 64, **arguments: object) -> TorchBack
 BACKBONES = {
     "lite0": lambda: BundledBackbone("tf_efficientnet_lite0", size=64),
     "lite2, with sides that don't halve": lambda: BundledBackbone("tf_efficientnet_lite2", size=75),
+    "fine-tuned": lambda: BundledBackbone("tf_efficientnet_lite0", size=64).tuned(
+        {"bn2.bias": np.full(1280, 0.5, np.float32)}
+    ),
     "grey": lambda: BundledBackbone("tf_efficientnet_lite0", size=64, channels=1),
     "pooling inside the last stage": lambda: torch_backbone("resnet18"),
     "channels last": lambda: torch_backbone(

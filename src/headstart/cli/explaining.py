@@ -35,8 +35,9 @@ def explain(
 
     files = [path for source in images for path in list_images(source)]
     model = open_model(run, engine=engine.value, say=say)
-    training = _training(run, model) if neighbours else None
-    explainer = Explainer(model, training=training)
+    explainer = Explainer(model)
+    explainer.check(target)
+    explainer.training = _training(run, model) if neighbours else None
     found = write_explanations(explainer, files, out, target=target, neighbours=neighbours, progress=progress())
     if as_json:
         typer.echo((out / FILE).read_text(), nl=False)

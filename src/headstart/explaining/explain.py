@@ -96,17 +96,23 @@ class Explainer:
     Parameters
     ----------
     training:
-        Where neighbours are looked for; without it there are none.
+        Where neighbours are looked for; without it there are none. It may be set later.
     """
 
     def __init__(self, model: Model, *, training: TrainingImages | None = None) -> None:
         self.model = model
-        self._training = training
+        self.training = training
 
     @cached_property
     def evidence(self) -> Evidence:
         """What makes the maps; raises :class:`BackboneError` or :class:`MissingExtraError` where there can be none."""
         return Evidence(self.model)
+
+    def check(self, target: str | None = None) -> None:
+        """Raise what :meth:`stream` would: nothing is looked at yet."""
+        if target is not None:
+            self._number(target)
+        _ = self.evidence
 
     def explain(self, images: Any, *, target: str | None = None, neighbours: int = NEIGHBOURS) -> list[Explanation]:
         """One explanation an image, in order; see :meth:`stream`."""
@@ -190,9 +196,9 @@ class Explainer:
         targets = np.array([self._predicted(answer) if wanted is None else wanted for answer in answers])
         maps = evidence(views, targets)
         near: list[tuple[Neighbour, ...]] = [() for _ in names]
-        if self._training is not None:
+        if self.training is not None:
             top = rows[:, self.model.trunk.trunk.columns["features"]]
-            near = self._training.nearest(top, hashes, neighbours)
+            near = self.training.nearest(top, hashes, neighbours)
         classes = self.model.classes
         return [
             Explanation(answer, classes[target], one, evidence.method, others)

@@ -40,8 +40,9 @@ _COLOURS = np.array(
 )
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601
 # How opaque the map is where it is strongest, how fast it gets there, and how much of the picture's own light it keeps.
-_OPACITY, _RISE, _RELIEF = 0.8, 1.5, 0.5
+_OPACITY, _RISE, _RELIEF = 0.8, 1.5, 0.35
 _DARK = 0.45
+_EDGE = 150.0  # the grey of the line around what the network saw, which shows in dark pictures too
 # Positions along a side: the finer texture that lower stages bring into a map looks like grain in the picture.
 _FINEST = 32
 # Logits. A map that rises by less above its middle tells little, and is drawn as faint as that is.
@@ -73,6 +74,7 @@ def render(data: bytes, name: str, evidence: Floats, preprocessing: Preprocessin
     left, top, right, bottom = map(round, seen_box((0, 0, *size), preprocessing))
     drawn = _grey(pixels) * _DARK
     seen = pixels[top:bottom, left:right]
+    drawn[max(top - 1, 0) : bottom + 1, max(left - 1, 0) : right + 1] = _EDGE
     drawn[top:bottom, left:right] = overlay(seen, evidence)
     return Image.fromarray(np.rint(drawn).astype(np.uint8))
 
