@@ -17,6 +17,7 @@ from headstart.artifact.saved import ModelRecord, write_model
 from headstart.auditing.audit import audit_of
 from headstart.backbones.offline import go_offline
 from headstart.data import Dataset, Protocol, Source, load, resolve
+from headstart.explaining.neighbours import training_table
 from headstart.features.compiling import compile_trunk
 from headstart.features.engine import CompiledTrunk, Say
 from headstart.features.extract import probe_trunk
@@ -145,6 +146,7 @@ def fit(
             write_model(run.path("model"), model)
             run.write("audit.json", audit_of(dataset, protocol))
             run.write("ladder.json", record)
+            run.write("training.parquet", training_table(dataset))
             run.write("predictions.parquet", predictions_table(dataset, (finalist.validation, tested)))
             run.write("metrics.json", {**metrics, "seconds": clock.seconds(), "seed": options.seed})
         write_report(run.folder, dataset.read_image)

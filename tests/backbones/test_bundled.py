@@ -53,6 +53,20 @@ def test_trunk_and_suffix_compose_to_the_whole_network_at_every_cut() -> None:
 
 
 @pytest.mark.real
+def test_a_trunk_gives_the_maps_that_it_pools() -> None:
+    backbone = BundledBackbone(MODELS[0], size=75)
+    images = photographs(75)[:2]
+    trunk = backbone.trunk(9, pooled=(3, 8), maps=(3, 9))
+    assert [output.name for output in trunk.outputs] == ["stage3", "stage8", "map3", "map9", "features"]
+    found = _run(trunk, images)
+    for name, pooled in (("map3", "stage3"), ("map9", "features")):
+        assert found[name].shape == (2, *(backbone.map_shape(int(name[-1]))))
+        np.testing.assert_allclose(found[name].mean((2, 3)), found[pooled], atol=1e-5 * np.abs(found[pooled]).max())
+    with pytest.raises(OptionError, match="stage 9 lies outside the trunk"):
+        backbone.trunk(8, maps=(9,))
+
+
+@pytest.mark.real
 def test_the_preprocessing_is_the_weights_own() -> None:
     """With ImageNet's mean and deviation the same graph sees other activations: the constants matter."""
     backbone = BundledBackbone(MODELS[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,7 +94,7 @@ class Model:
         for voice in self._voices:
             voice.check(record.backbone)
         _check_novelty(saved, compiled)
-        self._together = _Together(compiled, *members)
+        self._together = _Together(compiled, *members) if members else compiled
         self.record = record
         self.classes = record.classes
 
@@ -102,6 +102,32 @@ class Model:
     def task(self) -> Task:
         """What kind of classifier this is."""
         return TASKS[self.record.task]
+
+    @property
+    def saved(self) -> SavedModel:
+        """What was saved: head, novelty reference, evidence."""
+        return self._saved
+
+    @property
+    def trunk(self) -> CompiledTrunk:
+        """The backbone that runs, with the features of all stages in a row: :attr:`Segment.columns` says where.
+
+        Of a model that averages several networks their rows lie one after the other, in the order of the record.
+        """
+        return self._together
+
+    def answers(self, names: Sequence[str], rows: npt.NDArray[np.float32]) -> list[Prediction]:
+        """Predictions from rows (n, width) that :attr:`trunk` gave for images of these names."""
+        return list(self._predictions(names, rows, 0.0))
+
+    def probabilities(self, rows: npt.NDArray[np.float32]) -> Floats:
+        """Calibrated probabilities, float64 (n, classes), from rows (n, width) that :attr:`trunk` gave."""
+        if not len(rows):
+            return np.empty((0, len(self.classes)))
+        ends = np.cumsum([voice.compiled.trunk.width for voice in self._voices])[:-1]
+        parts = np.split(rows, ends, axis=1)
+        said = [voice.weighted(part) for voice, part in zip(self._voices, parts, strict=True)]
+        return np.asarray(np.sum(said, axis=0))
 
     def predict(self, images: Any, *, max_error: float | None = None) -> list[Prediction]:
         """One prediction an image, in order; an image that can't be decoded gives one with ``error`` set.
@@ -122,30 +148,20 @@ class Model:
     def stream(self, images: Any, *, max_error: float | None = None) -> Iterator[Prediction]:
         """Like :meth:`predict`, one at a time, in memory that does not grow with the number of images."""
         threshold = self._abstain_threshold(max_error)
-        inputs = _Inputs.of(images)
-        for positions, rows, probabilities, failures in self._batches(inputs.read, inputs.names):
-            answers = self._predictions(inputs, positions, rows, probabilities, threshold)
-            found = dict(zip(positions, answers, strict=True))
+        inputs = Inputs.of(images)
+        for positions, rows, failures in embed(inputs.read, inputs.names, self._together):
+            named = [inputs.names[position] for position in positions]
+            found = dict(zip(positions, self._predictions(named, rows, threshold), strict=True))
             for position in sorted([*positions, *failures]):
-                yield found.get(position) or _failed(inputs.names[position], failures[position])
+                yield found.get(position) or failed(inputs.names[position], failures[position])
 
     def predict_proba(self, images: Any) -> Floats:
         """Calibrated probabilities, float64 (n, classes). Raises :class:`ImageError` for an undecodable image."""
-        inputs = _Inputs.of(images)
-        found = [np.empty((0, len(self.classes)))]
-        for _, _, probabilities, failures in self._batches(inputs.read, inputs.names):
-            _raise_first(failures)
-            found.append(probabilities)
-        return np.concatenate(found)
+        return self.probabilities(self._rows(images, self._together))
 
     def embed(self, images: Any) -> npt.NDArray[np.float32]:
         """The backbone's pooled features, float32 (n, D). Raises :class:`ImageError` for an undecodable image."""
-        inputs = _Inputs.of(images)
-        rows = [np.empty((0, self._compiled.trunk.width), np.float32)]
-        for _, batch, failures in embed(inputs.read, inputs.names, self._compiled):
-            _raise_first(failures)
-            rows.append(batch)
-        return np.concatenate(rows)[:, self._top_columns]
+        return self._rows(images, self._compiled)[:, self._top_columns]
 
     def evaluate(self, source: Any, *, root: Path | None = None, seed: int = 0) -> dict[str, Any]:
         """Score the model on labelled data that :func:`headstart.load` takes.
@@ -163,17 +179,17 @@ class Model:
         tested = next((split for split in ("test", "val") if (dataset.splits == split).any()), "")
         dataset = dataset.select(dataset.splits == tested) if tested else dataset
         truth = self._truth(dataset)
-        kept, found = [], []
-        for positions, _, probabilities, _ in self._batches(dataset.read, dataset.files):
+        kept, rows = [], []
+        for positions, batch, _ in embed(dataset.read, dataset.files, self._together):
             kept += positions
-            found.append(probabilities)
+            rows.append(batch)
         if not kept:
             raise DataError(f"{dataset.name}: none of its images can be decoded")
         groups = dataset.groups[kept] if dataset.has_groups else None
         scores = evaluate(
             self.task.name,
             truth[kept],
-            np.concatenate(found),
+            self.probabilities(np.concatenate(rows)),
             self.classes,
             groups=groups,
             thresholds=self._thresholds,
@@ -206,31 +222,26 @@ class Model:
         truth[:, place] = dataset.targets
         return truth
 
-    def _batches(
-        self, read: Callable[[int], bytes], names: Sequence[str]
-    ) -> Iterator[tuple[list[int], npt.NDArray[np.float32], Floats, dict[int, str]]]:
-        """Images in batches: which they are, the first network's features, the probabilities, and what failed."""
-        for positions, rows, failures in embed(read, names, self._together):
-            parts = np.split(rows, self._together.ends, axis=1) if positions else []
-            said = [voice.weighted(part) for voice, part in zip(self._voices, parts, strict=False)]
-            probabilities = np.sum(said, axis=0) if said else np.empty((0, len(self.classes)))
-            yield positions, rows[:, : self._compiled.trunk.width], probabilities, failures
+    def _rows(self, images: Any, compiled: CompiledTrunk) -> npt.NDArray[np.float32]:
+        inputs = Inputs.of(images)
+        rows = []
+        for _, batch, failures in embed(inputs.read, inputs.names, compiled):
+            if failures:
+                raise ImageError(next(iter(failures.values())))
+            rows.append(batch)
+        return np.concatenate(rows) if rows else np.empty((0, compiled.trunk.width), np.float32)
 
     def _predictions(
-        self,
-        inputs: _Inputs,
-        positions: Sequence[int],
-        rows: npt.NDArray[np.float32],
-        probabilities: Floats,
-        threshold: float,
+        self, names: Sequence[str], rows: npt.NDArray[np.float32], threshold: float
     ) -> Iterator[Prediction]:
+        probabilities = self.probabilities(rows)
         novelty = self._saved.novelty.score(_as_stored(rows)[:, self._top_columns])
         confidence = self.task.confidence(probabilities, self._thresholds)
         labels = self.task.labels(probabilities, self.classes, self._thresholds)
-        for i, position in enumerate(positions):
+        for i, name in enumerate(names):
             abstained = bool(confidence[i] < threshold)
             yield Prediction(
-                file=inputs.names[position],
+                file=name,
                 label=None if abstained else labels[i],
                 confidence=float(confidence[i]),
                 probabilities=dict(zip(self.classes, map(float, probabilities[i]), strict=True)),
@@ -287,13 +298,12 @@ def open_model(path: str | Path, *, engine: EngineName = "auto", say: Say = _LOG
 
 
 class _Together:
-    """Several compiled trunks that look at the same views: their rows stand side by side, parted at ``ends``."""
+    """Several compiled trunks that look at the same views: their rows stand side by side."""
 
     def __init__(self, *trunks: CompiledTrunk) -> None:
         self._trunks = trunks
         self.trunk, self.identity = trunks[0].trunk, trunks[0].identity
         self.batch_size = min(trunk.batch_size for trunk in trunks)
-        self.ends = np.cumsum([trunk.trunk.width for trunk in trunks])[:-1]
 
     def __call__(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         return np.concatenate([trunk(images) for trunk in self._trunks], axis=1)
@@ -337,14 +347,15 @@ def _check_novelty(saved: SavedModel, compiled: CompiledTrunk) -> None:
 
 
 @dataclass(frozen=True)
-class _Inputs:
-    """Images of any form as names and a way to read their bytes."""
+class Inputs:
+    """Images of any form that :class:`Model` takes, as names and a way to read their bytes."""
 
     names: list[str]
     sources: Mapping[int, Any] | Sequence[Any]
 
     @classmethod
-    def of(cls, images: Any) -> _Inputs:
+    def of(cls, images: Any) -> Inputs:
+        """Raises :class:`OptionError` where something is no image, :class:`DataError` for a folder without any."""
         if isinstance(images, str | Path) and os.path.isdir(images):
             paths = list_images(Path(images))
             if not paths:
@@ -358,6 +369,7 @@ class _Inputs:
         return cls(names, several)
 
     def read(self, position: int) -> bytes:
+        """The bytes of an image; raises :class:`ImageError` if they can't be had."""
         one = self.sources[position]
         if isinstance(one, bytes | bytearray):
             return bytes(one)
@@ -383,10 +395,6 @@ def _as_stored(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.where(np.isfinite(rounded).all(1, keepdims=True), rounded, rows)
 
 
-def _raise_first(failures: Mapping[int, str]) -> None:
-    if failures:
-        raise ImageError(next(iter(failures.values())))
-
-
-def _failed(name: str, reason: str) -> Prediction:
+def failed(name: str, reason: str) -> Prediction:
+    """The answer for an image that can't be decoded."""
     return Prediction(name, None, float("nan"), {}, float("nan"), is_novel=False, error=reason)

@@ -136,6 +136,8 @@ def lite_graph(tensors: Tensors, architecture: LiteArchitecture, segment: Segmen
         node = builder.stage(number, node)
         if number in segment.pooled:
             results[f"stage{number}"] = pool(node)
+        if number in segment.maps:
+            results[f"map{number}"] = node
     if segment.stop == len(segment.backbone.stages):
         results["features"] = results.get(f"stage{segment.stop}") or pool(node)
     else:

@@ -88,7 +88,7 @@ class Backbone(ABC):
     stages: tuple[Stage, ...]
     whole_because: str | None = None
 
-    def trunk(self, cut: int, *, pooled: tuple[int, ...] = ()) -> Segment:
+    def trunk(self, cut: int, *, pooled: tuple[int, ...] = (), maps: tuple[int, ...] = ()) -> Segment:
         """The first ``cut`` stages, which take uint8 images and stay frozen.
 
         Parameters
@@ -98,17 +98,22 @@ class Backbone(ABC):
             the boundary as ``boundary``.
         pooled:
             Numbers (1 to ``cut``) of stages whose pooled features are wanted besides, as ``stage1``, ``stage2``, ….
+        maps:
+            Numbers of stages whose maps are wanted besides, as ``map1``, ``map2``, …: what :meth:`map_shape` describes.
 
         Raises
         ------
         OptionError
-            If the backbone has no such cut or stage.
+            If the backbone has no such cut or stage, or the stage has no map.
         """
         self._check_cut(cut)
-        for number in pooled:
+        for number in (*pooled, *maps):
             if not 1 <= number <= cut:
                 raise OptionError(f"{self.name}: stage {number} lies outside the trunk, which has stages 1 to {cut}")
-        return Segment(self, 0, cut, pooled)
+        for number in maps:
+            if self.map_shape(number) is None:
+                raise OptionError(f"{self.name}: the features of stage {number} are not the mean of a map")
+        return Segment(self, 0, cut, pooled, maps)
 
     def suffix(self, cut: int) -> Segment:
         """The stages above ``cut`` (1 to n − 1): takes ``boundary``, gives the pooled embedding ``features``.
@@ -132,6 +137,14 @@ class Backbone(ABC):
     @abstractmethod
     def boundary_shape(self, cut: int) -> tuple[int, ...]:
         """Shape of one image's tensor after stage ``cut``: a map, tokens, or the embedding."""
+
+    @abstractmethod
+    def map_shape(self, number: int) -> tuple[int, int, int] | None:
+        """Channels, height and width of the map of stage ``number`` (1 to n), whose mean is the stage's features.
+
+        Tokens of a square grid of patches count as a map. ``None`` where a stage has no positions, or its features are
+        made of them in another way than by their mean: from a class token, or with a norm behind the pooling.
+        """
 
     @abstractmethod
     def graph(self, segment: Segment) -> openvino.Model:
@@ -173,6 +186,7 @@ class Segment:
     start: int
     stop: int
     pooled: tuple[int, ...]
+    maps: tuple[int, ...] = ()
 
     @property
     def input(self) -> Output:
@@ -184,9 +198,10 @@ class Segment:
 
     @property
     def outputs(self) -> tuple[Output, ...]:
-        """The tensors that come out, in order: pooled stages first, then ``features`` or ``boundary``."""
+        """The tensors that come out, in order: pooled stages, then maps, then ``features`` or ``boundary``."""
         stages = self.backbone.stages
-        extra = tuple(Output(f"stage{number}", (stages[number - 1].channels,)) for number in self.pooled)
+        pooled = tuple(Output(f"stage{number}", (stages[number - 1].channels,)) for number in self.pooled)
+        extra = (*pooled, *(Output(f"map{number}", self.backbone.map_shape(number) or ()) for number in self.maps))
         if self.stop == len(stages):
             return (*extra, Output("features", (stages[-1].channels,)))
         return (*extra, Output("boundary", self.backbone.boundary_shape(self.stop)))

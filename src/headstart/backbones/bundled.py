@@ -132,6 +132,10 @@ class BundledBackbone(Backbone):
         side = -(-self.preprocessing.size // stage.stride)  # "SAME" padding rounds up at every stride
         return (stage.channels, side, side)
 
+    def map_shape(self, number: int) -> tuple[int, int, int]:
+        channels, height, width = self.boundary_shape(number)
+        return (channels, height, width)
+
     def graph(self, segment: Segment) -> openvino.Model:
         return lite_graph(self.tensors, self._weights.architecture, segment)
 

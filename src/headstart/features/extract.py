@@ -178,6 +178,14 @@ def embed(
         yield chunk.positions, chunk.rows, chunk.failures
 
 
+def rows_of(views: npt.NDArray[np.uint8], compiled: CompiledTrunk) -> Rows:
+    """The features (n, width) of decoded views (n, size, size, channels), in as many threads as there are cores."""
+    batches = [views[start : start + compiled.batch_size] for start in range(0, len(views), compiled.batch_size)]
+    with ThreadPoolExecutor(cpu_count(), thread_name_prefix="features") as pool:
+        rows = list(pool.map(compiled, batches))
+    return np.concatenate(rows) if rows else np.empty((0, compiled.trunk.width), np.float32)
+
+
 def _stream(
     read: Read, names: Sequence[str], positions: Sequence[int], compiled: CompiledTrunk, view: View
 ) -> Iterator[_Chunk]:

@@ -193,7 +193,8 @@ def _precisions() -> tuple[Precision, ...]:
 
 def _key(trunk: Segment) -> str:
     """Everything that shapes a compiled graph, as a name: weights, segment, engine version, CPU and cores."""
-    facts = (trunk.backbone.weights_sha256, trunk.start, trunk.stop, trunk.pooled, trunk.backbone.preprocessing)
+    outputs = (trunk.pooled, trunk.maps)
+    facts = (trunk.backbone.weights_sha256, trunk.start, trunk.stop, outputs, trunk.backbone.preprocessing)
     return files.sha256(repr((facts, _version(), _cpu(), cpu_count())).encode())[:32]
 
 

@@ -8,6 +8,7 @@ from headstart.imaging.decoding import (
     decode,
     load_view,
     preview,
+    seen_box,
 )
 from headstart.imaging.encoding import encode
 from headstart.imaging.preprocessing import MAX_CHANNELS, Preprocessing
@@ -23,4 +24,5 @@ __all__ = [
     "encode",
     "load_view",
     "preview",
+    "seen_box",
 ]

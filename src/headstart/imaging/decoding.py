@@ -156,7 +156,7 @@ def load_view(data: bytes, preprocessing: Preprocessing, name: str) -> NDArray[n
         wanted = preprocessing.channels
         images, region = _pictures(data, name, wanted, _DRAFT_MARGIN * preprocessing.shorter_side)
         size = (preprocessing.size, preprocessing.size)
-        box = _centre(region, preprocessing)
+        box = seen_box(region, preprocessing)
         resample = _FILTERS[preprocessing.interpolation]
         return stacked((image.resize(size, resample, box=box) for image in images), wanted)
 
@@ -199,8 +199,11 @@ def _load(data: bytes, name: str, channels: int, at_least: int | None) -> tuple[
     return eight_bit(turned), region
 
 
-def _centre(region: Box, preprocessing: Preprocessing) -> Box:
-    """The part of ``region`` that is left of it after resizing its shorter side (or both) and cropping the centre."""
+def seen_box(region: Box, preprocessing: Preprocessing) -> Box:
+    """The part of ``region`` that :func:`load_view` shows of it, after resizing its shorter side (or both).
+
+    Both are left, top, right and bottom, in pixels; of a whole picture the region is ``(0, 0, width, height)``.
+    """
     left, top, right, bottom = region
     width, height = right - left, bottom - top
     shorter, squash = preprocessing.shorter_side, preprocessing.aspect == "squash"

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from headstart.backbones.pytorch.backbone import TorchBackbone
-from headstart.backbones.pytorch.network import LoadedNetwork, pool_positions, state_sha256
+from headstart.backbones.pytorch.network import LoadedNetwork, state_sha256
+from headstart.backbones.pytorch.positions import pool_positions
 from headstart.errors import BackboneError
 from headstart.features.parity import photographs
 from headstart.imaging.preprocessing import Preprocessing

@@ -40,6 +40,9 @@ class TorchBackbone(Backbone):
     def boundary_shape(self, cut: int) -> tuple[int, ...]:
         return self._network.shapes[cut - 1]
 
+    def map_shape(self, number: int) -> tuple[int, int, int] | None:
+        return self._network.map_shape(number)
+
     def graph(self, segment: Segment) -> Any:
         dtype = torch.float32 if segment.start else torch.uint8
         example = torch.zeros((2, *segment.input.shape), dtype=dtype)

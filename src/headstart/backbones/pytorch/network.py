@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,13 +16,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from headstart.backbones.backbone import Segment, Stage
 from headstart.backbones.pytorch.folding import fold
-from headstart.backbones.pytorch.staging import CannotSplitError, Layout, StageModule, split
+from headstart.backbones.pytorch.positions import SAME, as_map, grid_shape, pool_positions, without_pooling
+from headstart.backbones.pytorch.staging import CannotSplitError, StageModule, split
 from headstart.backbones.pytorch.suffix import TrainableSuffix
 from headstart.errors import BackboneError
 from headstart.imaging.preprocessing import Preprocessing
-
-# The largest difference, relative to the largest value, that float32 sums in another order may make.
-_SAME = 1e-4
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,25 @@ class StagedNetwork:
     def segment(self, segment: Segment) -> FrozenSegment:
         """The frozen module of a segment."""
         normalise = None if segment.start else _Normalise(self._preprocessing)
-        return FrozenSegment(normalise, self._stages[segment.start : segment.stop], segment.start, segment.pooled)
+        stages = self._stages[segment.start : segment.stop]
+        if len(self._stages) in segment.maps and self._before_pooling is not None:
+            stages = [*stages[:-1], self._before_pooling]
+        return FrozenSegment(normalise, stages, segment.start, segment.pooled, segment.maps)
+
+    def map_shape(self, number: int) -> tuple[int, int, int] | None:
+        """See :meth:`headstart.backbones.backbone.Backbone.map_shape`."""
+        last = number == len(self._stages)
+        stage = self._before_pooling if last else self._stages[number - 1]
+        return None if stage is None else grid_shape(stage.shape)
+
+    @functools.cached_property
+    def _before_pooling(self) -> StageModule | None:
+        """The last stage without its pooling, where the embedding is the mean over positions of what is left."""
+        cut = len(self._stages) - 1
+        example = self._example(cut)
+        if cut == 0:
+            example = _Normalise(self._preprocessing)(example)
+        return without_pooling(self._stages[-1], example)
 
     def trainable(self, cut: int) -> TrainableSuffix:
         """A copy of the stages above ``cut`` that may learn."""
@@ -95,6 +111,7 @@ class StagedNetwork:
     def tuned(self, name: str, tensors: Mapping[str, npt.NDArray[np.float32]]) -> StagedNetwork:
         """A copy in which some weights are replaced; ``name`` is for the error."""
         changed = copy.deepcopy(self)
+        changed.__dict__.pop("_before_pooling", None)  # its weights are those of before
         left = set(tensors)
         for stage in changed._stages:
             own = {key: torch.from_numpy(tensors[key].copy()) for key in stage.module.state_dict() if key in tensors}
@@ -125,11 +142,17 @@ class FrozenSegment(nn.Module):
     """Consecutive stages that never learn: no gradient, and eval mode that survives ``train()`` at any depth.
 
     Takes uint8 (N, H, W, C) where it starts with a normalisation, else the boundary tensor; gives a tuple: the pooled
-    features of the asked stages, then the last stage's tensor.
+    features of the asked stages, their maps (N, C, H, W), then the last stage's tensor. The last stage may come without
+    its pooling, if its map is asked for: then that is done here.
     """
 
     def __init__(
-        self, normalise: nn.Module | None, stages: Sequence[StageModule], start: int, pooled: tuple[int, ...]
+        self,
+        normalise: nn.Module | None,
+        stages: Sequence[StageModule],
+        start: int,
+        pooled: tuple[int, ...],
+        maps: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
         self.normalise = normalise
@@ -137,6 +160,8 @@ class FrozenSegment(nn.Module):
         self._layouts = [stage.layout for stage in stages]
         self._start = start
         self._pooled = pooled
+        self._maps = maps
+        self._pools = start + len(stages) in maps
         self.requires_grad_(False)
         self.train(False)
 
@@ -149,27 +174,16 @@ class FrozenSegment(nn.Module):
             self.train(False)
         if self.normalise is not None:
             value = self.normalise(value)
-        outputs = {}
+        pooled, maps = {}, {}
         for number, (stage, layout) in enumerate(zip(self.stages, self._layouts, strict=True), start=self._start + 1):
             value = stage(value)
             if number in self._pooled:
-                outputs[number] = pool_positions(value, layout)
-        return (*(outputs[number] for number in self._pooled), value)
-
-
-def pool_positions(value: Tensor, layout: Layout) -> Tensor:
-    """The mean over positions (N, C): of a map, or of the tokens of the square grid of patches.
-
-    Tokens in front of the largest square grid (class, distillation and register tokens) are left out: images are
-    square, and so are their patches.
-    """
-    if layout == "NCHW":
-        return value.mean((2, 3))
-    if layout == "NHWC":
-        return value.mean((1, 2))
-    if layout == "NTC":
-        return value[:, value.shape[1] - math.isqrt(value.shape[1]) ** 2 :].mean(1)
-    return value
+                pooled[number] = pool_positions(value, layout)
+            if number in self._maps:
+                maps[number] = as_map(value, layout)
+        if self._pools:
+            value = pool_positions(value, self._layouts[-1])
+        return (*(pooled[number] for number in self._pooled), *(maps[number] for number in self._maps), value)
 
 
 def state_sha256(state: Mapping[str, Tensor], definition: str = "") -> str:
@@ -208,7 +222,7 @@ def _compose(stages: Sequence[StageModule], example: Tensor, embedding: Tensor) 
     value = example
     for stage in stages:
         value = stage.module(value)
-    return value.shape == embedding.shape and bool((value - embedding).abs().max() <= _SAME * embedding.abs().max())
+    return value.shape == embedding.shape and bool((value - embedding).abs().max() <= SAME * embedding.abs().max())
 
 
 def _embedding(network: nn.Module, example: Tensor, name: str) -> Tensor:
