@@ -152,6 +152,8 @@ def _decoded(text: object, name: str) -> RunSummary | None:
     """The summary in a row, or ``None`` if it is none: the row may have been damaged or written by anybody."""
     try:
         plain: Any = json.loads(text) if isinstance(text, str) else None
+        if plain.keys() != set(_FIELDS):
+            return None
         run = RunSummary(**{**plain, "name": name, "problems": tuple(plain["problems"])})
         run = dataclasses.replace(run, intervals={key: (low, high) for key, (low, high) in run.intervals.items()})
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
