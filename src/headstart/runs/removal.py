@@ -53,8 +53,10 @@ def check_removable(folder: Path) -> Removable:
     """
     if folder.is_symlink():
         raise RunError(f"{folder} is a link: name the run folder itself, {os.readlink(folder)}")
-    if folder.name in ("", "..") or not folder.is_dir():
-        raise RunError(f"{folder} is no run folder, or isn't named by its own name")
+    if not folder.is_dir():
+        raise RunError(f"{folder} is no run folder; headstart runs lists those that there are")
+    if folder.name in ("", ".."):
+        raise RunError(f"{folder} doesn't say which folder it is: give its name")
     folder = folder.resolve()
     _require_run(folder)
     if Path.cwd().is_relative_to(folder):
