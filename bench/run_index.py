@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from headstart.files import sha256
@@ -42,10 +44,10 @@ def main() -> None:
             )
 
 
-def report(name: str, work: object) -> None:
-    started = time.perf_counter()
+def report(name: str, work: Callable[[], object]) -> None:
+    started, used = time.perf_counter(), sum(os.times()[:4])
     work()
-    print(f"{name:70} {time.perf_counter() - started:7.3f} s")
+    print(f"{name:64} {time.perf_counter() - started:7.3f} s, {sum(os.times()[:4]) - used:6.2f} s of processor time")
 
 
 def write_run(folder: Path, number: int, classes: int) -> None:

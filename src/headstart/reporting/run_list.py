@@ -9,7 +9,6 @@ from pathlib import Path, PurePath
 from rich.console import Console
 from rich.markup import escape
 
-from headstart.reporting import terminal
 from headstart.reporting.columns import aligned
 from headstart.reporting.wording import TEXT_LENGTH, count_text, listed, seconds_text, shorten
 from headstart.runs.query import value_of
@@ -69,6 +68,8 @@ def show_run_summary(run: RunSummary, folder: Path) -> None:
 
 def show_removable(found: Removable) -> None:
     """What would go with a run."""
+    from headstart.reporting import terminal  # here, because it brings all that a prediction needs
+
     size = terminal.size(found.size)
     _OUT.print(f"[bold]{escape(shorten(str(found.folder), TEXT_LENGTH))}[/bold]", soft_wrap=True)
     _OUT.print(
