@@ -106,7 +106,8 @@ def delete(
     from headstart.reporting.wording import TEXT_LENGTH, shorten
     from headstart.runs.removal import check_removable, remove_run
 
-    found = [check_removable(_folder(context, run)) for run in runs]  # all of them before the first one goes
+    every = [check_removable(_folder(context, run)) for run in runs]  # all of them before the first one goes
+    found = list({each.folder: each for each in every}.values())
     if not yes:
         for each in found:
             show_removable(each)
