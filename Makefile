@@ -3,6 +3,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# What MLflow's server needs beside its client, for the test that logs to one. The package mlflow would hold others back.
+MLFLOW_SERVER := "aiohttp>=3.7" "alembic>=1.10" "flask>=3" "flask-cors>=5" "graphene>=3.4" "huey>=2.5" "sqlalchemy>=2"
 
 .PHONY: help demo test soak check bench core full clean
 
@@ -47,7 +49,7 @@ $(VENV)/.check: pyproject.toml | $(VENV)/.core
 	touch $@
 
 $(VENV)/.full: pyproject.toml | $(VENV)/.core
-	$(PIP) --editable ".[train,lora,explain,open-clip,transformers,more-weights,tensorboard,heic,multichannel]" "hypothesis>=6.120" "pandas>=2.2" "psutil>=6.1" "pytest>=8.3"
+	$(PIP) --editable ".[train,lora,explain,open-clip,transformers,more-weights,tensorboard,mlflow,heic,multichannel]" "hypothesis>=6.120" "pandas>=2.2" "psutil>=6.1" "pytest>=8.3" $(MLFLOW_SERVER)
 	touch $@
 
 clean:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 
 from headstart.data.splits import folds
 from headstart.features.table import FeatureTable
+from headstart.files import sha256
 from headstart.tasks import TASKS
 from headstart.training.examples import Examples
 
@@ -115,3 +117,51 @@ def _clouds(
         folds=tuple(folds(targets, owners, 5, seed)),
         task=TASKS[task],
     )
+
+
+MakeRun = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def make_run() -> MakeRun:
+    """Write a run folder as a fit leaves it, without fitting: ``make_run(folder, accuracy=0.9)``."""
+    return _run_folder
+
+
+def _run_folder(
+    folder: Path,
+    *,
+    accuracy: float = 0.9,
+    state: str = "finished",
+    started: str = "2026-03-01T10:00:00+00:00",
+    data: str = "/data/ants",
+    strategy: str = "linear_probe",
+    seed: int = 0,
+    classes: Sequence[str] = ("ant", "bee"),
+    **request: object,
+) -> Path:
+    folder.mkdir(parents=True)
+    scores = {"accuracy": accuracy, "accuracy_ci95": [accuracy - 0.05, accuracy + 0.05], "log_loss": 1 - accuracy}
+    metrics = {
+        **{"schema": 1, "task": "classification", "backbone": "bundled/lite", "strategy": strategy, "cut": 9},
+        **{"stages": 9, "metric": "accuracy", "classes": list(classes), "protocol": {"test": "given"}},
+        **{"splits": {"val": {"n": 40, **scores}, "test": {"n": 100, "groups": None, **scores}}},
+        **{"baselines": {"knn": {"test_accuracy": 0.8}}, "seconds": {"total": 3.5, "train": 1.0}, "seed": seed},
+    }
+    files = {"metrics.json": json.dumps(metrics), "audit.json": "{}", "ladder.json": "{}", "predictions.parquet": ""}
+    record = {
+        **{"schema": 1, "state": state, "seed": seed, "started": started, "headstart": "0.1.0", "python": "3.11.7"},
+        **{"finished": "2026-03-01T10:00:09+00:00" if state == "finished" else None, "platform": "Linux", "cpu": "A"},
+        **{"request": {"source": data, "strategy": "auto", "metric": "accuracy", "epochs": None, **request}},
+        **{"libraries": {"numpy": "2.0"}, "command": f"headstart fit {data}"},
+        **{"sha256": {name: sha256(text.encode()) for name, text in files.items()} if state == "finished" else None},
+    }
+    if state == "finished":
+        for name, text in files.items():
+            (folder / name).write_text(text)
+        (folder / "report.html").write_text("<p>report</p>")
+        (folder / "model").mkdir()
+        (folder / "model" / "model.json").write_text("{}")
+    (folder / "run.json").write_text(json.dumps(record))
+    (folder / ".lock").touch()
+    return folder

@@ -48,6 +48,10 @@ class StorageError(HeadstartError):
     """A file can't be written: the disk is full, or the place is read-only."""
 
 
+class TrackingError(HeadstartError):
+    """A tracking server can't be reached, refuses, or fails; the run that was to be logged is kept."""
+
+
 class RecordError(HeadstartError):
     """A JSON record has unknown, missing or ill-typed fields."""
 

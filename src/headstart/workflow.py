@@ -23,6 +23,7 @@ from headstart.features.engine import CompiledTrunk, Say
 from headstart.features.extract import probe_trunk
 from headstart.planning.ascent import can_train, climb_within, draft, look, why_not_climb
 from headstart.planning.backbone_choice import BackboneChoice, Chooser, entrants_of
+from headstart.planning.command import command_of
 from headstart.planning.finalist import Finalist, blas_threads, model_of, of_climb, of_probes, of_rung
 from headstart.planning.fine_tuning import Site, check_fine_tuning, fine_tune_rung
 from headstart.planning.judging import (
@@ -104,7 +105,8 @@ def fit(
         with clock.section("fine-tune"):
             for backbone in entrants.backbones:
                 check_fine_tuning(options, backbone, dataset)
-    with Run.create(Path(out) if out else None, dataset.name, _request(source, options), seed=options.seed) as run:
+    request, command = _request(source, options), command_of(source, options)
+    with Run.create(Path(out) if out else None, dataset.name, request, seed=options.seed, command=command) as run:
         choice = Chooser(options, _protocol, run, countdown, clock, progress, say).choose(dataset, entrants)
         backbone, found = choice.backbone, _probe(choice, options, clock, progress, say)
         dataset, protocol, examples = found.dataset, found.protocol, found.examples

@@ -93,7 +93,11 @@ def test_equal_seeds_give_equal_metrics_also_two_at_once(
     assert [process.returncode for process in both] == [0, 0], outs
     third = subprocess.run(command, text=True, check=True, **pipes).stdout
     assert _metrics(outs[0][0]) == _metrics(outs[1][0]) == _metrics(third)
-    assert sorted(path.name for path in (tmp_path / "work" / "runs").iterdir()) == ["digits-1", "digits-2", "digits-3"]
+    assert sorted(path.name for path in (tmp_path / "work" / "runs").glob("[!.]*")) == [
+        "digits-1",
+        "digits-2",
+        "digits-3",
+    ]
 
 
 def _kill_storm(digits: Path, tmp_path: Path, environment: dict[str, str], kills: int) -> None:

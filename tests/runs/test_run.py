@@ -282,7 +282,7 @@ def test_a_run_killed_at_any_moment_is_finished_by_the_next() -> None:
     (worker,) = start(1)
     worker.communicate("\n\n\n")
     assert worker.returncode == 0
-    assert [path.name for path in Path("runs").iterdir()] == ["ants-1"]
+    assert [path.name for path in Path("runs").glob("[!.]*")] == ["ants-1"]
     assert find_run(Path("runs/ants-1")).record.state == "finished"
     assert list(Path("runs").rglob("*.tmp")) == []
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from headstart.cli import runs
 from headstart.cli.backbones import backbones
 from headstart.cli.data import gap, inspect
 from headstart.cli.explaining import explain
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 for _command in (demo, fit, inspect, gap, plan, predict, explain, evaluate, embed, backbones, cache):
     app.command()(_command)
+app.add_typer(runs.app, name="runs")
 
 
 @app.callback(invoke_without_command=True)

@@ -28,6 +28,7 @@ from headstart.cli.options import (
     RunBackbone,
 )
 from headstart.cli.output import progress, say
+from headstart.cli.runs import log_finished, tracking_server
 
 if TYPE_CHECKING:
     from headstart.planning.options import Options
@@ -98,6 +99,9 @@ def fit(
     devices: Annotated[int, typer.Option(min=1, help="Processes, or GPUs, that fine-tune together.")] = 1,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write the history for TensorBoard too.")] = False,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.")] = None,
+    mlflow: Annotated[
+        str | None, typer.Option(metavar="URI", help="Log the run to this MLflow server: http://127.0.0.1:5000.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Adapt a pretrained backbone to labelled images, measure the result and keep the evidence."""
@@ -132,10 +136,12 @@ def fit(
         devices=devices,
         tensorboard=tensorboard,
     )
-    _fit(data, _interrupted(resume) if resume else out, as_json, wanted, repeats)
+    _fit(data, _interrupted(resume) if resume else out, as_json, wanted, repeats, mlflow)
 
 
-def _fit(source: Any, out: Path | None, as_json: bool, options: Options, repeats: int = 1) -> None:
+def _fit(
+    source: Any, out: Path | None, as_json: bool, options: Options, repeats: int = 1, mlflow: str | None = None
+) -> None:
     from headstart.repeats import FILE, fit_repeatedly
     from headstart.reporting import terminal
     from headstart.runs.budget import Countdown
@@ -148,10 +154,11 @@ def _fit(source: Any, out: Path | None, as_json: bool, options: Options, repeats
             if repeats > 1:
                 terminal.show_repeats(run.path(FILE))
 
+    server = None if mlflow is None else tracking_server(mlflow, offline=options.offline)
     clock = None
     if options.strategy == "auto":
         clock = Countdown.of_process(options.time())
-    fit_repeatedly(
+    run = fit_repeatedly(
         source,
         options,
         repeats,
@@ -162,6 +169,8 @@ def _fit(source: Any, out: Path | None, as_json: bool, options: Options, repeats
         stop=_terminated(options),
         countdown=clock,
     )
+    if server is not None:
+        log_finished(server, run.folder)
 
 
 def _terminated(options: Options) -> Callable[[], bool]:

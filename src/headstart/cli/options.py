@@ -59,6 +59,9 @@ Data = Annotated[
 ]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or the model folder in it.")]
 Root = Annotated[Path | None, typer.Option(help="What the paths in a table are relative to.")]
+Mlflow = Annotated[
+    str, typer.Option("--mlflow", metavar="URI", help="An MLflow server, for example http://127.0.0.1:5000.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Out = Annotated[Path | None, typer.Option(help="The run folder.")]
 EngineOption = Annotated[Engine, typer.Option(help="What runs the backbone.")]

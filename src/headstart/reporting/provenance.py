@@ -210,7 +210,7 @@ def _facts_of(run: Values) -> Iterator[tuple[str, Any]]:
     for key, value in run.items():
         if key in ("libraries", "versions") and isinstance(value, dict):
             yield from value.items()
-        elif key not in ("schema", "state", "request", "seed", "started", "finished"):
+        elif key not in ("schema", "state", "request", "seed", "started", "finished", "sha256"):
             yield key, value
 
 

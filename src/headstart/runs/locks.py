@@ -73,7 +73,8 @@ def acquire(path: Path, mode: Mode, *, timeout: float) -> HeldLock | None:
 def is_held(path: Path) -> bool:
     """Whether somebody holds the file ``path`` exclusively; an absent file is held by nobody."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # Not blocking, so that a pipe in its place can't make a reader wait for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False
     try:

@@ -16,6 +16,10 @@ from headstart.records import from_plain
 
 SCHEMA = 1
 FILE = "run.json"
+LOCK = ".lock"
+"""The file that the process which writes a run keeps locked."""
+EVIDENCE = ("metrics.json", "audit.json", "ladder.json", "predictions.parquet", "repeats.json")
+"""Files of a run that nothing writes again once it has finished."""
 # What can change a number in a run. Versions are read without importing anything.
 _LIBRARIES = (
     "numpy",
@@ -45,6 +49,10 @@ class RunRecord:
         ISO 8601, UTC.
     headstart, libraries:
         Versions; libraries that aren't installed are absent.
+    command:
+        The command line that asks for the same again; ``None`` where there is none.
+    sha256:
+        Of the files of :data:`EVIDENCE` that the run had when it finished; ``None`` until then.
     """
 
     schema: int
@@ -58,9 +66,11 @@ class RunRecord:
     platform: str
     cpu: str
     libraries: dict[str, str]
+    command: str | None = None
+    sha256: dict[str, str] | None = None
 
 
-def new_record(request: dict[str, Any], seed: int) -> RunRecord:
+def new_record(request: dict[str, Any], seed: int, command: str | None = None) -> RunRecord:
     """The record of a run that starts now, here. ``request`` must hold plain JSON values."""
     return RunRecord(
         schema=SCHEMA,
@@ -74,6 +84,7 @@ def new_record(request: dict[str, Any], seed: int) -> RunRecord:
         platform=" ".join((os.uname().sysname, os.uname().release, os.uname().machine)),
         cpu=_cpu(),
         libraries={name: found for name in _LIBRARIES if (found := _version(name))},
+        command=command,
     )
 
 

@@ -14,12 +14,12 @@ from types import TracebackType
 from typing import Any
 
 from headstart.errors import RunError
-from headstart.files import clear_storage_errors, write_atomic
+from headstart.files import clear_storage_errors, sha256_of, write_atomic
 from headstart.records import to_json, to_plain
+from headstart.runs.index import record_run
 from headstart.runs.locks import HeldLock, acquire, is_held
-from headstart.runs.record import FILE, RunRecord, new_record, read_record, utc_now
+from headstart.runs.record import EVIDENCE, FILE, LOCK, RunRecord, new_record, read_record, utc_now
 
-_LOCK = ".lock"
 _LEFTOVER = re.compile(r"\..+\.[0-9a-f]{12}\.(tmp|old)")  # what an atomic write leaves when it is killed
 # How much of the difference between two requests an error names: values, and characters of each.
 _MOST_DIFFERENCES, _LONGEST_VALUE = 4, 60
@@ -44,7 +44,9 @@ class Run:
         self._lock = lock
 
     @classmethod
-    def create(cls, out: Path | None, name: str, request: Mapping[str, Any], *, seed: int = 0) -> Run:
+    def create(
+        cls, out: Path | None, name: str, request: Mapping[str, Any], *, seed: int = 0, command: str | None = None
+    ) -> Run:
         """Make a run folder, or take over the one that an interrupted run of the same request has left.
 
         Parameters
@@ -56,6 +58,8 @@ class Run:
             The beginning of the folder's name where ``out`` doesn't give it.
         request:
             What was asked for; records and tuples become plain JSON values.
+        command:
+            The command line that asks for the same, to be read by people.
 
         Raises
         ------
@@ -64,7 +68,7 @@ class Run:
         StorageError
             If the folder can't be written.
         """
-        record = new_record(json.loads(json.dumps(to_plain(request))), seed)
+        record = new_record(json.loads(json.dumps(to_plain(request))), seed, command)
         folder, lock = _claim_number(_folder_name(name), record) if out is None else (out, _claim(out, record))
         try:
             resumed = (folder / FILE).exists()
@@ -98,9 +102,11 @@ class Run:
 
     def finish(self) -> None:
         """Declare the run finished, as the last thing, and let go of its folder; raises :class:`StorageError`."""
-        self._record = dataclasses.replace(self._record, state="finished", finished=utc_now())
+        sums = {name: sha256_of(self.path(name)) for name in EVIDENCE if self.path(name).is_file()}
+        self._record = dataclasses.replace(self._record, state="finished", finished=utc_now(), sha256=sums)
         self.write(FILE, self._record)
         self.close()
+        record_run(self.folder)
 
     def close(self) -> None:
         """Let go of the folder; a run that isn't finished can be taken over from now on."""
@@ -117,7 +123,7 @@ class Run:
 
     def _remove_if_bare(self) -> None:
         with contextlib.suppress(OSError):
-            if {path.name for path in self.folder.iterdir()} <= {FILE, _LOCK}:
+            if {path.name for path in self.folder.iterdir()} <= {FILE, LOCK}:
                 shutil.rmtree(self.folder)
                 if self.folder.parent.name == "runs":
                     self.folder.parent.rmdir()  # fails if it is not empty
@@ -149,7 +155,7 @@ def find_run(path: Path | str) -> FinishedRun:
     record = read_record(folder)
     if record.state == "finished":
         return FinishedRun(folder, record)
-    if is_held(folder / _LOCK):
+    if is_held(folder / LOCK):
         raise RunError(f"{folder} is still being written by another process: wait for its end")
     raise RunError(f"{folder} was interrupted: run the same command again to finish it")
 
@@ -162,7 +168,7 @@ def _claim(folder: Path, record: RunRecord) -> HeldLock:
             folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise RunError(f"{folder} can't be made: a file is in the way; choose another folder with --out") from error
-    lock = acquire(folder / _LOCK, "exclusive", timeout=_PATIENCE)
+    lock = acquire(folder / LOCK, "exclusive", timeout=_PATIENCE)
     if lock is None:
         raise RunError(f"{folder} is being written by another process: wait for its end, or choose another --out")
     try:
@@ -250,7 +256,7 @@ def _short(request: Mapping[str, Any], key: str) -> str:
 
 def _is_trace(name: str) -> bool:
     """Whether a run that was killed before its record was written leaves a file of this name."""
-    return name == _LOCK or (name.startswith(f".{FILE}.") and _LEFTOVER.fullmatch(name) is not None)
+    return name == LOCK or (name.startswith(f".{FILE}.") and _LEFTOVER.fullmatch(name) is not None)
 
 
 def _folder_name(name: str) -> str:
