@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.artifact.saved import SavedModel, read_model
+from headstart.backbones.backbone import Backbone
 from headstart.backbones.catalogue import find_backbone
 from headstart.data import Dataset, load
 from headstart.data.listing import list_images
@@ -246,6 +247,15 @@ def open_model(path: str | Path, *, engine: EngineName = "auto", say: Say = _LOG
     RunError
         If the path is neither a finished run nor a model.
     """
+    saved, backbone = open_parts(path)
+    return Model(saved, compile_trunk(probe_trunk(backbone), engine=engine, say=say))
+
+
+def open_parts(path: str | Path) -> tuple[SavedModel, Backbone]:
+    """What a run folder, or the ``model`` folder in it, holds, and the backbone with the weights that it was fitted on.
+
+    Raises :class:`ArtifactError` and :class:`RunError` as :func:`open_model` does.
+    """
     folder = Path(path)
     saved = read_model(folder if (folder / "model.json").is_file() else find_run(folder).path("model"))
     record = saved.record
@@ -262,7 +272,7 @@ def open_model(path: str | Path, *, engine: EngineName = "auto", say: Say = _LOG
             backbone = backbone.tuned(saved.tuned)
         except BackboneError as error:
             raise ArtifactError(f"{folder}: its fine-tuned weights don't fit: {error}") from error
-    return Model(saved, compile_trunk(probe_trunk(backbone), engine=engine, say=say))
+    return saved, backbone
 
 
 @dataclass(frozen=True)

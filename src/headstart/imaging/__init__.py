@@ -7,10 +7,12 @@ from headstart.imaging.decoding import (
     MAX_PIXELS,
     decode,
     load_view,
+    load_whole,
     preview,
 )
 from headstart.imaging.encoding import encode
 from headstart.imaging.preprocessing import MAX_CHANNELS, Preprocessing
+from headstart.imaging.reading import read_image_file
 
 __all__ = [
     "ARRAY_SUFFIXES",
@@ -22,5 +24,7 @@ __all__ = [
     "decode",
     "encode",
     "load_view",
+    "load_whole",
     "preview",
+    "read_image_file",
 ]
