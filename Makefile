@@ -47,7 +47,7 @@ $(VENV)/.check: pyproject.toml | $(VENV)/.core
 	touch $@
 
 $(VENV)/.full: pyproject.toml | $(VENV)/.core
-	$(PIP) --editable ".[train,lora,open-clip,transformers,more-weights,tensorboard,heic,multichannel]" "hypothesis>=6.120" "pandas>=2.2" "psutil>=6.1" "pytest>=8.3"
+	$(PIP) --editable ".[train,lora,open-clip,transformers,more-weights,tensorboard,heic,multichannel,export]" "hypothesis>=6.120" "pandas>=2.2" "psutil>=6.1" "pytest>=8.3"
 	touch $@
 
 clean:

@@ -79,8 +79,8 @@ class _Parts:
     def resized(self, preprocessing: Preprocessing) -> str:
         """What :func:`headstart.imaging.load_view` does to a decoded image; the name of uint8 (N, size, size, C).
 
-        Pillow's resize works on bytes, and so does onnxruntime's antialiased one. All lengths are whole numbers, rounded
-        as there: the longer side down, the crop's corner to the even one of two neighbours.
+        Pillow's resize works on bytes, and so does onnxruntime's antialiased one. All lengths are whole numbers,
+        rounded as there: the longer side down, the crop's corner to the even one of two neighbours.
         """
         planes = self._add("Transpose", [INPUT], perm=[0, 3, 1, 2])
         side, shorter = preprocessing.size, preprocessing.shorter_side

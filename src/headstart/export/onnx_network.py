@@ -117,11 +117,11 @@ class _Writer:
 
     def _write_add(self, node: Node) -> None:
         """An addition; where it is the bias of a convolution, that takes it in."""
-        first, second = self._inputs(node)
+        first = self.name_of(node.input_value(0))
         convolution = self._convolutions.pop(first, None)
         shift = node.input_value(1).get_node()
         if convolution is None or shift.get_type_name() != "Constant" or len(convolution.input) > 2:
-            self._emit(node, "Add", [first, second])
+            self._emit(node, "Add", self._inputs(node))
             return
         bias = np.asarray(shift.get_data()).reshape(-1)
         convolution.input.append(self._constant(bias, f"c{len(self.constants)}"))

@@ -224,7 +224,7 @@ def _name(image: Any, number: int) -> str:
     if isinstance(image, bytes | bytearray | memoryview | np.ndarray | Image):
         return f"image {number}"
     raise OptionError(
-        f"a {type(image).__name__} is no image: give a path, encoded bytes, a NumPy array, a PIL image, or a list of these"
+        f"a {type(image).__name__} is no image: give a path, encoded bytes, a NumPy array, a PIL image, or a list"
     )
 
 

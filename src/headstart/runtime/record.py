@@ -28,7 +28,7 @@ Precision = Literal["bf16", "f32"]
 
 @dataclass(frozen=True)
 class Abstention:
-    """Answers whose confidence reaches ``threshold`` are wrong at most at the rate ``max_error``, at 95 % confidence."""
+    """Answers with a confidence of ``threshold`` or more err at most at ``max_error`` (at 95 % confidence)."""
 
     max_error: float
     threshold: float

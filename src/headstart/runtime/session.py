@@ -36,8 +36,13 @@ class Session(Protocol):
         ...
 
 
-def checked(probabilities: npt.NDArray[np.generic], embeddings: npt.NDArray[np.generic], n: int, record: ExportRecord,
-            where: str) -> Answers:
+def checked(
+    probabilities: npt.NDArray[np.generic],
+    embeddings: npt.NDArray[np.generic],
+    n: int,
+    record: ExportRecord,
+    where: str,
+) -> Answers:
     """The first n rows of both outputs, once their shapes are those that the metadata promise."""
     wanted = ((len(record.classes),), (record.embedding,))
     found = (probabilities.shape[1:], embeddings.shape[1:])
