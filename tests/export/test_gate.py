@@ -95,7 +95,10 @@ def test_a_resize_that_was_left_away_is_refused(
     source: Source, reference: Reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(onnx_file._Parts, "resized", _leave_the_size)
-    _refused(compare(load(_onnx(source, tmp_path / "model.onnx")), reference))
+    found = compare(load(_onnx(source, tmp_path / "model.onnx")), reference)
+    _refused(found)
+    assert found.cosine < 0.96
+    assert found.agreement > 0.97, "the labels alone would have shown it"
 
 
 def test_a_squashed_image_is_refused(

@@ -110,6 +110,20 @@ def test_both_formats_answer_alike(exports: Path, some: list[Path]) -> None:
     np.testing.assert_allclose(a.predict_proba(some), b.predict_proba(some), atol=0.02)
 
 
+def test_plain_onnxruntime_gives_the_same(exports: Path, some: list[Path]) -> None:
+    """The example of the how-to."""
+    import onnxruntime
+    from PIL import ImageOps
+
+    file = exports / "export" / "onnx" / "model.onnx"
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    pixels = np.asarray(ImageOps.exif_transpose(Image.open(some[0])).convert("RGB"))
+    probabilities, embedding = session.run(None, {"images": pixels[None]})
+    model = runtime.load(file)
+    np.testing.assert_allclose(probabilities, model.predict_proba(some[:1]), atol=1e-5)
+    np.testing.assert_allclose(embedding, model.embed(some[:1]), atol=1e-3)
+
+
 def test_a_run_folder_gives_its_fastest_export(exports: Path) -> None:
     assert runtime.load(exports).record.format == "openvino"
     assert runtime.load(exports / "export" / "onnx" / "model.onnx").record.format == "onnx"
