@@ -55,8 +55,8 @@ def main() -> None:
             interval = one.score_difference_ci95
             between = "" if interval is None else f" ({interval[0]:+.4f} to {interval[1]:+.4f})"
             print(
-                f"| {name} | {one.engine} | {one.agreement:.1%} | {one.cosine:.5f} | {one.largest_difference:.4f} "
-                f"| {one.score_difference:+.4f}{between} | {found.size / 1e6:.1f} MB |"
+                f"| {name} | {one.engine}, {one.computed_in} | {one.agreement:.1%} | {one.cosine:.5f} "
+                f"| {one.largest_difference:.4f} | {one.score_difference:+.4f}{between} | {found.size / 1e6:.1f} MB |"
             )
     image = next(iter(sorted(Path(options.data).rglob("*.jpg"))), None)
     data = load(options.data).read(0) if image is None else image.read_bytes()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -122,12 +123,11 @@ def export(
     record = source.record(format, int8=int8, batch=batch)
     write = _writer(source, format, record, development if int8 else None)
     folder = found.path("export") / (f"{format}-int8" if int8 else format)
-    with clear_storage_errors(folder), replacing(folder) as temporary:
-        temporary.mkdir(parents=True)
+    with _aside(folder) as temporary:
         if gate and development is not None:
             reference = reference_of(source.in_float32(), development.to_compare())
             results = _examine(write, record, reference, temporary / "examined", say)
-            kept = tuple(_computing(result) for result in results if result.passed)
+            kept = tuple(result.computed_in for result in results if result.passed)
             record, compared = replace(record, precisions=kept), reference.rows
             counts = len(compared), compared.validation
         else:
@@ -138,6 +138,19 @@ def export(
         written = Exported(_SCHEMA, format, record.weights, path.name, size, *counts, record.warning, results)
         (temporary / "parity.json").write_text(records.to_json(written))
     return folder, written
+
+
+@contextlib.contextmanager
+def _aside(folder: Path) -> Iterator[Path]:
+    """A folder that takes the place of ``folder`` where all goes well, and of which nothing is left where not."""
+    try:
+        with clear_storage_errors(folder), replacing(folder) as temporary:
+            temporary.mkdir(parents=True)
+            yield temporary
+    except BaseException:
+        with contextlib.suppress(OSError):  # other exports lie there
+            folder.parent.rmdir()
+        raise
 
 
 Write = Callable[[Path, ExportRecord], None]
@@ -221,11 +234,6 @@ def _load(path: Path, format: Format, precision: Precision) -> ExportedModel:
     from headstart.export.pytorch.program_session import ProgramSession
 
     return ExportedModel(ProgramSession(path))
-
-
-def _computing(result: Parity) -> Precision:
-    """What computed a result, whatever its weights were."""
-    return "bf16" if result.engine.endswith("bf16") else "f32"
 
 
 def _refusal(record: ExportRecord, result: Parity, images: int) -> str:

@@ -16,6 +16,7 @@ from headstart.export.rows import Rows
 from headstart.export.timing import Latency, measure
 from headstart.runtime import Model as ExportedModel
 from headstart.runtime import Prediction
+from headstart.runtime.record import Precision
 from headstart.tasks import TASKS
 
 Floats = npt.NDArray[np.float64]
@@ -49,7 +50,9 @@ class Parity:
     Attributes
     ----------
     precision:
-        ``f32``, ``bf16`` or, whatever computes the rest, ``int8``.
+        ``f32``, ``bf16`` or, whatever computes the rest, ``int8``; the bars are its.
+    computed_in, engine:
+        What computed it.
     agreement, agreement_bar:
         Share of images with the same decision, and what is wanted.
     largest_difference, mean_difference:
@@ -67,6 +70,7 @@ class Parity:
     """
 
     precision: str
+    computed_in: Precision
     engine: str
     agreement: float
     agreement_bar: float
@@ -128,7 +132,8 @@ def compare(exported: ExportedModel, reference: Reference) -> Parity:
     agreement, cosine = float(same.mean()), float(np.median(_cosine(embeddings, reference.embeddings)))
     return Parity(
         precision=kind,
-        engine=f"{exported.engine}, {exported.precision}",
+        computed_in=exported.precision,
+        engine=exported.engine,
         agreement=agreement,
         agreement_bar=AGREEMENT[kind],
         largest_difference=float(gap.max()),

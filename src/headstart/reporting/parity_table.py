@@ -33,7 +33,9 @@ def _table(written: Exported) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column(f"against the model, {written.format}")
     for result in written.results:
-        table.add_column(f"{result.engine}{'' if result.passed else ' (not used)'}", justify="right")
+        table.add_column(
+            f"{result.engine}, {result.computed_in}{'' if result.passed else ' (not used)'}", justify="right"
+        )
     for title, cells in _lines(written.results):
         table.add_row(title, *cells)
     return table
