@@ -40,6 +40,12 @@ class ArtifactError(HeadstartError):
     """A saved model is incomplete, altered or of an unknown format."""
 
 
+class ParityError(HeadstartError):
+    """An exported model answers differently from the one that was trained, and is not written."""
+
+    exit_code = 4
+
+
 class RunError(HeadstartError):
     """A run folder can't be created, resumed or read."""
 

@@ -205,7 +205,8 @@ def test_unreadable_and_empty_files_are_listed(tmp_path: Path) -> None:
 
 
 def test_large_files_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load_as: Load) -> None:
-    monkeypatch.setattr("headstart.data.trees.MAX_BYTES", 1000)
+    for room in ("data.trees", "imaging.reading"):
+        monkeypatch.setattr(f"headstart.{room}.MAX_BYTES", 1000)
     root = lay_out(tmp_path / "d", "a/1.jpg", "b/2.jpg", "b/3.jpg")
     (root / "b/3.jpg").write_bytes(bytes(1001))
     (left_out,) = load_as(root).left_out

@@ -13,7 +13,8 @@ import headstart
 from headstart.artifact.saved import read_model, write_model
 from headstart.backbones.catalogue import find_backbone
 from headstart.data import resolve
-from headstart.errors import ArtifactError
+from headstart.errors import ArtifactError, OptionError
+from headstart.export.source import Source
 from headstart.features.compiling import compile_trunk
 from headstart.features.extract import probe_trunk
 from headstart.planning.climbing import Averaged, Climb
@@ -61,6 +62,8 @@ def test_a_saved_average_answers_with_the_weighted_mean(averaged: Any) -> None:
     assert model.record.strategy == "linear_probe"  # the heaviest
     assert [(member.strategy, member.weight) for member in model.record.members] == [("prototype", 0.3)]
     assert model.predict_proba([]).shape == (0, 3)
+    with pytest.raises(OptionError, match="averages 2 networks"):
+        Source.open(folder)
 
 
 def test_weights_that_are_no_shares_are_refused(averaged: Any) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.artifact.saved import SavedModel, read_model
+from headstart.backbones.backbone import Backbone
 from headstart.backbones.catalogue import find_backbone
 from headstart.data import Dataset, load
 from headstart.data.listing import list_images
@@ -276,6 +277,16 @@ def open_model(path: str | Path, *, engine: EngineName = "auto", say: Say = _LOG
     RunError
         If the path is neither a finished run nor a model.
     """
+    saved, networks = open_parts(path)
+    return Model(saved, *(compile_trunk(probe_trunk(network), engine=engine, say=say) for network in networks))
+
+
+def open_parts(path: str | Path) -> tuple[SavedModel, tuple[Backbone, ...]]:
+    """What a run folder, or the ``model`` folder in it, holds, and its networks: the backbone with the weights that the
+    head was fitted on, and those of an average's further members.
+
+    Raises :class:`ArtifactError` and :class:`RunError` as :func:`open_model` does.
+    """
     folder = Path(path)
     saved = read_model(folder if (folder / "model.json").is_file() else find_run(folder).path("model"))
     record = saved.record
@@ -287,14 +298,13 @@ def open_model(path: str | Path, *, engine: EngineName = "auto", say: Say = _LOG
         )
     if backbone.preprocessing != record.preprocessing:
         raise ArtifactError(f"{folder}: {record.backbone} wants another preprocessing here than when it was fitted")
-    trunks = []
+    networks = []
     for weights in (saved.tuned, *(member.tuned for member in saved.members)):
         try:
-            network = backbone.tuned(weights) if weights else backbone
+            networks.append(backbone.tuned(weights) if weights else backbone)
         except BackboneError as error:
             raise ArtifactError(f"{folder}: its fine-tuned weights don't fit: {error}") from error
-        trunks.append(compile_trunk(probe_trunk(network), engine=engine, say=say))
-    return Model(saved, *trunks)
+    return saved, tuple(networks)
 
 
 class _Together:

@@ -10,6 +10,7 @@ from headstart.cli import runs
 from headstart.cli.backbones import backbones
 from headstart.cli.data import gap, inspect
 from headstart.cli.explaining import explain
+from headstart.cli.exporting import export
 from headstart.cli.features import cache, embed
 from headstart.cli.fitting import demo, fit
 from headstart.cli.models import evaluate, predict
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (demo, fit, inspect, gap, plan, predict, explain, evaluate, embed, backbones, cache):
+for _command in (demo, fit, inspect, gap, plan, predict, explain, evaluate, export, embed, backbones, cache):
     app.command()(_command)
 app.add_typer(runs.app, name="runs")
 

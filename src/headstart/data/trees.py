@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import stat
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -13,9 +12,9 @@ from typing import Protocol
 
 from headstart.data.listing import by_parts, files_below, is_hidden
 from headstart.errors import DataError, ImageError
-
-MAX_BYTES = 256 * 2**20
-"""Files that are larger are not read: no photograph is, and a zip's member may unpack to a thousand times its size."""
+from headstart.imaging.reading import MAX_BYTES as MAX_BYTES
+from headstart.imaging.reading import megabytes
+from headstart.imaging.reading import read_image_file as read_image_file
 
 MAX_MEMBERS = 2_000_000
 """Zips with more members are refused."""
@@ -131,34 +130,10 @@ class Archive:
         with self._zip.open(member) as file:
             data = file.read(min(member.file_size, MAX_BYTES) + 1)
         if len(data) > MAX_BYTES:
-            raise ValueError(f"more than the {_megabytes(MAX_BYTES)} that are read of an image")
+            raise ValueError(f"more than the {megabytes(MAX_BYTES)} that are read of an image")
         return data
-
-
-def read_image_file(image: str | Path) -> bytes:
-    """The bytes of one image file; nothing that could block or fill the memory is read.
-
-    Raises
-    ------
-    ImageError
-        If it is missing, no regular file (a pipe, a device), larger than ``MAX_BYTES``, or can't be read.
-    """
-    path = Path(image)
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise ImageError(f"{image}: can't be read (not a regular file)")
-        if status.st_size > MAX_BYTES:
-            raise ImageError(f"{image}: {_megabytes(status.st_size)}, more than is read of an image")
-        return path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a null character in the path
-        raise ImageError(f"{image}: can't be read ({getattr(error, 'strerror', None) or error})") from error
 
 
 def _leaves(name: str) -> bool:
     """Whether a member's name is absolute or climbs, on any system."""
     return bool(re.match(r"[/\\]|[A-Za-z]:", name)) or ".." in re.split(r"[/\\]", name)
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 2**20:.0f} MB"

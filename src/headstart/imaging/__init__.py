@@ -7,11 +7,13 @@ from headstart.imaging.decoding import (
     MAX_PIXELS,
     decode,
     load_view,
+    load_whole,
     preview,
     seen_box,
 )
 from headstart.imaging.encoding import encode
 from headstart.imaging.preprocessing import MAX_CHANNELS, Preprocessing
+from headstart.imaging.reading import read_image_file
 
 __all__ = [
     "ARRAY_SUFFIXES",
@@ -23,6 +25,8 @@ __all__ = [
     "decode",
     "encode",
     "load_view",
+    "load_whole",
     "preview",
+    "read_image_file",
     "seen_box",
 ]

@@ -161,6 +161,27 @@ def load_view(data: bytes, preprocessing: Preprocessing, name: str) -> NDArray[n
         return stacked((image.resize(size, resample, box=box) for image in images), wanted)
 
 
+def load_whole(data: bytes, preprocessing: Preprocessing, name: str) -> NDArray[np.uint8]:
+    """Decode one image for a network that resizes it itself: whole, but not much larger than it needs to be.
+
+    Parameters
+    ----------
+    data, preprocessing, name:
+        As for :func:`load_view`; a JPEG is decoded at the same reduced scale as there.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8, (height, width, channels).
+
+    Raises
+    ------
+    ImageError, MissingExtraError
+        As for :func:`decode`.
+    """
+    return decode(data, name, _DRAFT_MARGIN * preprocessing.shorter_side, channels=preprocessing.channels)
+
+
 def read_planes(data: bytes, name: str, channels: int | None = None) -> NDArray[Any]:
     """The values of a ``.npy`` or TIFF file, (height, width, channels), upright and not yet scaled to 8 bits."""
     read = read_array if is_array(data) else read_tiff
