@@ -1,13 +1,13 @@
-"""Whether 95 % intervals are honest: how often they hold the true value, over synthetic predictions whose truth is known.
+"""Whether 95 % intervals are honest: how often they hold the true value of synthetic predictions.
 
 ``--part shares``: the interval of an accuracy over n rows that are right with a known probability, each by itself or in
 groups of five on average (geometric sizes), whose own accuracies are spread as a Beta distribution: the likeness is the
-correlation of two rows of a group. Beside it Wilson's interval, which takes rows for independent, and the percentiles of
-a bootstrap of groups. ``--part scores``: all scores of ``metrics.json`` for classes that are normal clouds, with the
+correlation of two rows of a group. Beside it Wilson's interval, which takes rows for independent, and the percentiles
+of a bootstrap of groups. ``--part scores``: all scores of ``metrics.json`` for classes that are normal clouds, with the
 probabilities of a perfect model; the true value is that of 400,000 rows.
 
-``python bench/coverage.py --part shares`` prints a Markdown table, row by row. With ``--keep FILE`` what was measured is
-kept there, and the same command goes on from it.
+``python bench/coverage.py --part shares`` prints a Markdown table, row by row. With ``--keep FILE`` what was measured
+is kept there, and the same command goes on from it.
 """
 
 from __future__ import annotations
