@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from headstart.cli.backbones import backbones
+from headstart.cli.comparing import compare
 from headstart.cli.data import gap, inspect
 from headstart.cli.features import cache, embed
 from headstart.cli.fitting import demo, fit
@@ -20,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (demo, fit, inspect, gap, plan, predict, evaluate, embed, backbones, cache):
+for _command in (demo, fit, inspect, gap, plan, predict, evaluate, compare, embed, backbones, cache):
     app.command()(_command)
 
 

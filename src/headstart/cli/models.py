@@ -57,17 +57,23 @@ def evaluate(
 ) -> None:
     """Score a model on labelled images; where they have splits, on test, else on val."""
     from headstart.reporting import terminal
-    from headstart.reporting.robustness_table import measure, robustness_path, show_robustness
+    from headstart.reporting.robustness_table import FILE, measure, show_robustness
+    from headstart.runs import owning_folder
 
     model = _open(run, engine, costs)
     if robustness:
         found = measure(model, data, run, root=root, progress=progress())
         _warn(found.fitted_on)
-        print_json(found) if as_json else show_robustness(found, robustness_path(run))
+        print_json(found) if as_json else show_robustness(found, owning_folder(run) / FILE)
         return
     scores = model.evaluate(data, root=root)
     _warn(scores["fitted_on"])
-    print_json(scores) if as_json else terminal.show_scores({"data": scores})
+    if as_json:
+        print_json(scores)
+        return
+    terminal.show_scores({"data": scores})
+    if scores["details"]["costs"] is not None:
+        terminal.show_costs(scores["details"]["costs"])
 
 
 def _open(run: Path, engine: Engine, costs: Path | None) -> Model:

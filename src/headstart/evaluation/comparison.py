@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,19 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.errors import DataError
+from headstart.evaluation.evidence import Task
 from headstart.evaluation.intervals import Interval, bootstrap_weights, percentile_interval, resampling_units
-from headstart.evaluation.scores import row_mean
+from headstart.evaluation.scores import (
+    BoolArray,
+    FloatArray,
+    macro,
+    row_label_log_loss,
+    row_log_loss,
+    row_mean,
+    tally_classes,
+    tally_labels,
+    unit_weights,
+)
 
 _DRAWS = 1000
 # Random signs of groups: a p-value of 0.05 is then known to within 0.005.
@@ -74,6 +86,95 @@ def paired_difference(
         ci95=percentile_interval(means, resampling_units(groups, len(a))[1]),
         wins=float((means < 0).mean() + (means == 0).mean() / 2),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Decided:
+    """What a model decided, and how sure it was, on n rows.
+
+    Parameters
+    ----------
+    decisions:
+        Class indices (n,), or bool (n, C) for multi-label.
+    probabilities:
+        Shape (n, C), in [0, 1].
+    """
+
+    decisions: npt.NDArray[np.generic]
+    probabilities: FloatArray
+
+    def right(self, truth: npt.NDArray[np.generic]) -> BoolArray:
+        """Which rows (n,) are wholly right."""
+        equal = np.equal(self.decisions, truth)
+        return equal if equal.ndim == 1 else np.asarray(equal.all(axis=1))
+
+
+@dataclass(frozen=True)
+class PairedScore:
+    """A score of two models on the same rows, and B's minus A's with its 95 % interval.
+
+    ``None`` for what is undefined on these rows, or what resampling can't tell.
+    """
+
+    a: float | None
+    b: float | None
+    difference: float | None
+    ci95: Interval | None
+
+
+def paired_scores(
+    task: Task,
+    truth: npt.NDArray[np.generic],
+    a: Decided,
+    b: Decided,
+    groups: Sequence[Any] | npt.NDArray[Any] | None = None,
+    seed: int = 0,
+) -> dict[str, PairedScore]:
+    """Accuracy, balanced accuracy, macro F1 and log-loss of two models, and the paired bootstrap of their differences.
+
+    Parameters
+    ----------
+    truth:
+        Class indices (n,), or bool (n, C) for multi-label; n ≥ 1.
+    groups:
+        As in :func:`headstart.evaluation.intervals.resampling_units`.
+    seed:
+        Of the 1000 draws.
+    """
+    n = len(truth)
+    point_a, point_b = (_scores(task, truth, one, unit_weights(n)) for one in (a, b))
+    spread: dict[str, list[FloatArray]] = {name: [] for name in point_a}
+    for weights in bootstrap_weights(n, groups, _DRAWS, seed):
+        drawn_a, drawn_b = (_scores(task, truth, one, weights) for one in (a, b))
+        for name, parts in spread.items():
+            parts.append(drawn_b[name] - drawn_a[name])
+    units = resampling_units(groups, n)[1]
+    found = {}
+    for name, parts in spread.items():
+        a_score, b_score = (float(point[name][0]) for point in (point_a, point_b))
+        a_told, b_told, apart = (None if math.isnan(v) else v for v in (a_score, b_score, b_score - a_score))
+        interval = None if apart is None else percentile_interval(np.concatenate(parts), units)
+        found[name] = PairedScore(a_told, b_told, apart, interval)
+    return found
+
+
+def _scores(task: Task, truth: npt.NDArray[np.generic], model: Decided, weights: FloatArray) -> dict[str, FloatArray]:
+    """Each score under each row of weights (B, n)."""
+    if task == "classification":
+        found = truth.astype(np.intp)
+        columns = model.probabilities.shape[1]
+        tally = tally_classes(found, model.decisions.astype(np.intp), columns, weights)
+        balanced, losses = tally.recall, row_log_loss(found, model.probabilities)
+    else:
+        labels = truth.astype(np.bool_)
+        tally = tally_labels(labels, model.decisions.astype(np.bool_), weights)
+        balanced, losses = (tally.recall + tally.specificity) / 2, row_label_log_loss(labels, model.probabilities)
+    return {
+        "accuracy": row_mean(model.right(truth), weights),
+        "balanced_accuracy": macro(balanced),
+        "macro_f1": macro(tally.f1),
+        "log_loss": row_mean(losses, weights),
+    }
 
 
 def mcnemar(lost: int, won: int) -> float:

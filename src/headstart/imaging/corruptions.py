@@ -15,7 +15,6 @@ from headstart.errors import OptionError
 from headstart.files import sha256
 
 Pixels = NDArray[np.uint8]
-Floats = NDArray[np.float32]
 _Corrupt = Callable[[Pixels, float, np.random.Generator], Pixels]
 
 STRENGTHS = (1, 2, 3)
@@ -78,12 +77,15 @@ def _gaussian_blur(pixels: Pixels, radius: float, generator: np.random.Generator
 
 
 def _motion_blur(pixels: Pixels, length: float, generator: np.random.Generator) -> Pixels:
-    """The mean along a line of ``length`` pixels (of a side of 224) in a random direction."""
+    """The mean along a line of ``length`` pixels (of a side of 224) in a random direction; the border is repeated."""
     angle, reach = generator.uniform(0, math.pi), length * _scale(pixels) / 2
     steps = np.linspace(-reach, reach, max(3, 2 * round(reach) + 1))
+    edge, (height, width) = math.ceil(reach) + 1, pixels.shape[:2]
+    around = np.pad(pixels, ((edge, edge), (edge, edge), (0, 0)), mode="edge")
     total = np.zeros(pixels.shape, np.float32)
     for step in steps:
-        total += _shifted(pixels, step * math.sin(angle), step * math.cos(angle))
+        top, left = edge + round(step * math.sin(angle)), edge + round(step * math.cos(angle))
+        total += around[top : top + height, left : left + width]
     return _rounded(total / len(steps))
 
 
@@ -182,19 +184,3 @@ def _by_channel(pixels: Pixels, change: Callable[[Image.Image], Image.Image]) ->
     """Each channel, changed as a grey image."""
     planes = [np.asarray(change(Image.fromarray(plane))) for plane in np.moveaxis(pixels, 2, 0)]
     return np.ascontiguousarray(np.stack(planes, axis=2))
-
-
-def _shifted(pixels: Pixels, down: float, right: float) -> Floats:
-    """Moved by a fraction of pixels, bilinearly; the border is repeated."""
-    height, width = pixels.shape[:2]
-    rows, columns = np.arange(height) - down, np.arange(width) - right
-    below, beside = np.floor(rows).astype(int), np.floor(columns).astype(int)
-    part_down = (rows - below).astype(np.float32)[:, None, None]
-    part_right = (columns - beside).astype(np.float32)[None, :, None]
-
-    def at(row: NDArray[np.intp], column: NDArray[np.intp]) -> Floats:
-        return pixels[np.clip(row, 0, height - 1)][:, np.clip(column, 0, width - 1)].astype(np.float32)
-
-    upper = at(below, beside) * (1 - part_right) + at(below, beside + 1) * part_right
-    lower = at(below + 1, beside) * (1 - part_right) + at(below + 1, beside + 1) * part_right
-    return np.asarray(upper * (1 - part_down) + lower * part_down)

@@ -15,16 +15,11 @@ from headstart.evaluation.intervals import Interval
 from headstart.files import write_atomic
 from headstart.imaging.corruptions import CORRUPTIONS
 from headstart.records import to_json
-from headstart.runs import Progress
+from headstart.runs import Progress, owning_folder
 
 FILE = "robustness.json"
 _STRENGTHS = ("mild", "medium", "strong")
 _OUT = Console(highlight=False, emoji=False)
-
-
-def robustness_path(run: Path) -> Path:
-    """Where the record goes: into the run folder, also where its model folder is named."""
-    return (run.resolve().parent if (run / "model.json").is_file() else run) / FILE
 
 
 def measure(model: Model, source: Any, run: Path, *, root: Path | None, progress: Progress) -> Robustness:
@@ -36,7 +31,7 @@ def measure(model: Model, source: Any, run: Path, *, root: Path | None, progress
         As :func:`headstart.artifact.robustness.measure_robustness` does, or if the record can't be written.
     """
     found = measure_robustness(model, source, root=root, progress=progress)
-    write_atomic(robustness_path(run), to_json(found))
+    write_atomic(owning_folder(run) / FILE, to_json(found))
     return found
 
 
