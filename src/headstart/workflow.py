@@ -24,6 +24,7 @@ from headstart.features.extract import probe_trunk
 from headstart.planning.ascent import can_train, climb_within, draft, look, why_not_climb
 from headstart.planning.backbone_choice import BackboneChoice, Chooser, entrants_of
 from headstart.planning.command import command_of
+from headstart.planning.decisions import Decider, check_decisions
 from headstart.planning.finalist import Finalist, blas_threads, model_of, of_climb, of_probes, of_rung
 from headstart.planning.fine_tuning import Site, check_fine_tuning, fine_tune_rung
 from headstart.planning.judging import (
@@ -36,6 +37,7 @@ from headstart.planning.ladder import Climbed, candidates, climb
 from headstart.planning.options import Options
 from headstart.planning.plan import Plan
 from headstart.planning.surveying import situation_of, timings_of
+from headstart.reporting.evaluation_record import evaluation_record
 from headstart.reporting.predictions import predictions_table
 from headstart.reporting.report import write_report
 from headstart.runs import Progress, Run, SilentProgress, Stopwatch
@@ -100,6 +102,7 @@ def fit(
         go_offline()
     with clock.section("load"):  # before there is a run folder, so that a wrong name leaves none behind
         dataset = load(source, root=Path(options.root) if options.root else None)
+        costs = check_decisions(options, dataset)
         entrants = entrants_of(options, countdown, say)
     if options.strategy in FINE_TUNED:
         with clock.section("fine-tune"):
@@ -112,16 +115,17 @@ def fit(
         dataset, protocol, examples = found.dataset, found.protocol, found.examples
         given, grouped = protocol.selection == "val", dataset.has_groups
         site = Site(run, dataset, backbone, examples, found.climbed, given, progress, say, stop)
+        decider = Decider(options.metric, costs, dataset.classes)
         finalist, record = None, found.climbed.record
         if options.strategy in FINE_TUNED:
             with clock.section("fine-tune"):
                 rung = fine_tune_rung(site, options, run.folder)
                 if stop():  # nobody asks any more
                     raise KeyboardInterrupt
-            finalist, record = of_rung(rung, site, clock), rung.record
+            finalist, record = decider.of(of_rung(rung, site, clock)), rung.record
         else:
             with clock.section("train"), blas_threads(len(dataset)):
-                finalist = of_probes(found.climbed, found.compiled, site)
+                finalist = decider.of(of_probes(found.climbed, found.compiled, site))
         if countdown is not None:
             kept_back = why_not_climb(countdown, nested=protocol.test == "nested")
             if kept_back:
@@ -135,21 +139,25 @@ def fit(
                     climbing = climb_within(site, choice, options, found.compiled, countdown)
                 record = climbing.record
                 if climbing.leaves(found.climbed):
-                    finalist = of_climb(climbing, found.compiled, site, clock)
+                    finalist = decider.of(of_climb(climbing, found.compiled, site, clock))
         with clock.section("evaluate"), blas_threads(len(dataset)):
             model = model_of(finalist, site, options)
             if protocol.test == "nested":
                 metric, seed = options.metric, options.seed
-                tested = judge_nested(found.strategies, examples, metric=metric, seed=seed, grouped=grouped)
+                tested = judge_nested(
+                    found.strategies, examples, metric=metric, seed=seed, grouped=grouped, decide=decider
+                )
             else:
                 tested = _meet_test(dataset, finalist, frozen=examples, grouped=grouped)
             metrics = _metrics(model.record, dataset, finalist.validation, tested, protocol, options)
+            details = evaluation_record(dataset, finalist.validation, tested, model.record.points, costs, options.seed)
         with clock.section("save"):
             write_model(run.path("model"), model)
             run.write("audit.json", audit_of(dataset, protocol))
             run.write("ladder.json", record)
             run.write("training.parquet", training_table(dataset))
             run.write("predictions.parquet", predictions_table(dataset, (finalist.validation, tested)))
+            run.write("evaluation.json", details)
             run.write("metrics.json", {**metrics, "seconds": clock.seconds(), "seed": options.seed})
         write_report(run.folder, dataset.read_image)
         deliver(run)
@@ -194,6 +202,7 @@ def plan(
     options.check()
     countdown = countdown or Countdown.from_now(options.time())
     dataset = load(source, root=Path(options.root) if options.root else None)
+    check_decisions(options, dataset)
     entrants, clock = entrants_of(options, countdown, say), Stopwatch()
     choice = Chooser(options, _protocol, None, countdown, clock, progress, say).choose(dataset, entrants)
     backbone, found = choice.backbone, _probe(choice, options, clock, progress, say)
@@ -292,7 +301,10 @@ def _metrics(
         "engine": record.engine,
         "classes": record.classes,
         "protocol": protocol,
-        "splits": {judged.split: judged.scores(task, dataset.classes, options.seed) for judged in (validation, tested)},
+        "splits": {
+            judged.split: judged.scores(task, dataset.classes, options.seed, options.metric)
+            for judged in (validation, tested)
+        },
         "baselines": baseline_scores(tested, task, options.metric),
         "temperature": record.temperature,
         "abstain": record.abstain,

@@ -9,11 +9,12 @@ from scipy import stats
 
 from headstart.errors import DataError
 from headstart.evaluation.intervals import (
-    accuracy_interval,
     bootstrap_weights,
     clopper_pearson_upper,
     percentile_interval,
     resampling_units,
+    scaled_interval,
+    share_interval,
     wilson,
 )
 from headstart.evaluation.scores import row_mean
@@ -120,13 +121,62 @@ def test_the_grouped_bootstrap_covers_where_rows_of_a_group_agree():
     assert naive / repeats < 0.9  # which is why groups matter
 
 
-def test_the_interval_of_an_accuracy_is_wilsons_and_wider_over_groups() -> None:
+def test_the_interval_of_a_share_is_wilsons_and_wider_over_groups_that_agree() -> None:
     correct = np.repeat([True, True, True, False], 25)
-    rows = accuracy_interval(correct, np.arange(100), 0)
-    assert rows == wilson(75, 100)
-    low, high = accuracy_interval(correct, np.arange(100) // 5, 0)
-    assert low < rows[0]
-    assert high > rows[1]
-    assert accuracy_interval(correct, np.zeros(100), 0) == wilson(0.75, 1), "one group is one trial"
-    assert accuracy_interval(np.ones(40, bool), np.arange(40) // 4, 0) == wilson(10, 10), "and ten that agree are ten"
-    assert accuracy_interval(correct.astype(float), np.arange(100), 0) == rows
+    rows = share_interval(correct, np.arange(100))
+    assert rows == wilson(75, 100) == share_interval(correct) == share_interval(correct.astype(float))
+    low, high = share_interval(correct, np.arange(100) // 5)
+    assert low < rows[0] < rows[1] < high
+    assert_allclose((low, high), wilson(15, 20), atol=0.04)  # groups that wholly agree are little more than a row each
+    assert share_interval(correct, np.zeros(100)) == wilson(0.75, 1), "one group is one trial"
+    assert share_interval(np.empty(0)) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_a_perfect_share_of_groups_claims_no_certainty(right: bool) -> None:
+    low, high = share_interval(np.full(40, right), np.arange(40) // 4)
+    rows, groups = wilson(40 * right, 40), wilson(10 * right, 10)
+    assert (high == 1.0) if right else (low == 0.0)
+    assert rows[1] - rows[0] < high - low < groups[1] - groups[0] + 0.02
+
+
+def test_groups_whose_rows_are_as_strangers_widen_little() -> None:
+    correct = np.random.default_rng(5).random(1000) < 0.9
+    low, high = share_interval(correct, np.arange(1000) // 5)
+    alone = wilson(correct.sum(), 1000)
+    assert 1.0 <= (high - low) / (alone[1] - alone[0]) < 1.15
+
+
+def test_names_and_numbers_of_groups_mean_the_same() -> None:
+    correct = np.random.default_rng(6).random(60) < 0.8
+    numbers = np.random.default_rng(7).integers(0, 9, 60)
+    assert share_interval(correct, numbers) == share_interval(correct, [f"patient {number}" for number in numbers])
+
+
+@pytest.mark.parametrize(("groups", "likeness"), [(60, 0.3), (200, 0.1), (30, 0.6)])
+def test_the_interval_of_a_grouped_share_covers(groups: int, likeness: float) -> None:
+    generator, hits, repeats = np.random.default_rng(groups), 0, 400
+    a, b = 0.9 * (1 - likeness) / likeness, 0.1 * (1 - likeness) / likeness
+    for _ in range(repeats):
+        owners = np.repeat(np.arange(groups), generator.geometric(0.2, groups))
+        low, high = share_interval(generator.random(len(owners)) < generator.beta(a, b, groups)[owners], owners)
+        hits += low <= 0.9 <= high
+    assert 0.925 <= hits / repeats <= 0.985
+
+
+@pytest.mark.parametrize(("scale", "value", "sd"), [("logit", 0.97, 0.01), ("log", 0.2, 0.03), ("logit", 0.5, 0.02)])
+def test_a_scaled_interval_is_students_on_its_scale(scale, value: float, sd: float) -> None:
+    draws = np.random.default_rng(0).normal(value, sd, 20_000)
+    found = scaled_interval(value, draws, 40, scale)
+    assert found is not None
+    there = (lambda x: np.log(x / (1 - x))) if scale == "logit" else np.log
+    slope = value * (1 - value) if scale == "logit" else value
+    reach = stats.t.ppf(0.975, 39) * np.sqrt(40 / 39) * sd / slope
+    assert_allclose(there(np.array(found)), there(value) + np.array([-reach, reach]), atol=0.02 * reach)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, np.nan])
+def test_a_scaled_interval_that_resampling_cannot_give_is_none(value: float) -> None:
+    assert scaled_interval(value, np.array([0.5, 0.6, 0.7]), 50, "logit") is None
+    assert scaled_interval(0.6, np.array([0.6, 0.6, 0.6]), 50, "log") is None
+    assert scaled_interval(0.6, np.array([0.5, 0.6, 0.7]), 1, "log") is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,17 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from headstart.artifact.evaluating import Answers, decision_of, scored_part, scores_of, truth_of
 from headstart.artifact.saved import SavedModel, read_model
 from headstart.backbones.backbone import Backbone
 from headstart.backbones.catalogue import find_backbone
-from headstart.data import Dataset, load
 from headstart.data.listing import list_images
-from headstart.data.rows import first_few
 from headstart.data.trees import read_image_file
 from headstart.errors import ArtifactError, BackboneError, DataError, ImageError, OptionError
 from headstart.evaluation.abstention import fit_abstain
 from headstart.evaluation.calibration import probabilities as to_probabilities
-from headstart.evaluation.metrics import evaluate
+from headstart.evaluation.costs import Costs
 from headstart.features.compiling import compile_trunk
 from headstart.features.engine import CompiledTrunk, EngineName, Say
 from headstart.features.extract import embed, probe_trunk
@@ -117,7 +118,7 @@ class Model:
         """
         return self._together
 
-    def answers(self, names: Sequence[str], rows: npt.NDArray[np.float32]) -> list[Prediction]:
+    def predictions_of(self, names: Sequence[str], rows: npt.NDArray[np.float32]) -> list[Prediction]:
         """Predictions from rows (n, width) that :attr:`trunk` gave for images of these names."""
         return list(self._predictions(names, rows, 0.0))
 
@@ -168,60 +169,65 @@ class Model:
         """Score the model on labelled data that :func:`headstart.load` takes.
 
         Where the data have splits, the one that plays the test is scored: ``test``, else ``val``. Returns the keys of a
-        split in ``metrics.json``, and ``left_out``: the number of files that could not be used, and ``fitted_on``: the
-        number of images that the model was fitted on, whose scores flatter it.
+        split in ``metrics.json``, and ``left_out``: the number of files that could not be used, ``fitted_on``: the
+        number of images that the model was fitted on, whose scores flatter it, and ``details``: the keys of a split in
+        ``evaluation.json``.
 
         Raises
         ------
         DataError
             If the data are of another task or have classes that the model does not know.
         """
-        dataset = source if isinstance(source, Dataset) else load(source, root=root)
-        tested = next((split for split in ("test", "val") if (dataset.splits == split).any()), "")
-        dataset = dataset.select(dataset.splits == tested) if tested else dataset
-        truth = self._truth(dataset)
+        return scores_of(self.answers(source, root=root), self.record, seed)
+
+    def answers(self, source: Any, *, root: Path | None = None) -> Answers:
+        """What the model says of the labelled images that :meth:`evaluate` scores; errors as there."""
+        dataset = scored_part(source, root)
+        truth = truth_of(dataset, self.record)
         kept, rows = [], []
         for positions, batch, _ in embed(dataset.read, dataset.files, self._together):
             kept += positions
             rows.append(batch)
         if not kept:
             raise DataError(f"{dataset.name}: none of its images can be decoded")
-        groups = dataset.groups[kept] if dataset.has_groups else None
-        scores = evaluate(
-            self.task.name,
+        return Answers(
+            dataset.select(kept),
             truth[kept],
             self.probabilities(np.concatenate(rows)),
-            self.classes,
-            groups=groups,
-            thresholds=self._thresholds,
-            seed=seed,
+            left_out=len(dataset) - len(kept) + len(dataset.left_out),
+            fitted_on=self.count_fitted(dataset.hashes),
         )
-        return {
-            **scores,
-            "left_out": len(dataset) - len(kept) + len(dataset.left_out),
-            "fitted_on": self._saved.evidence.count_fitted(dataset.hashes),
-        }
 
-    @property
-    def _thresholds(self) -> Floats | None:
-        return None if self.record.thresholds is None else np.array(self.record.thresholds)
+    def probabilities_of(self, views: npt.NDArray[np.uint8]) -> Floats:
+        """Calibrated probabilities (n, C) of images as the network sees them: uint8 (n, size, size, channels)."""
+        return self.probabilities(self._together(views))
 
-    def _truth(self, dataset: Dataset) -> npt.NDArray[np.generic]:
-        """The data's targets in the numbering of the model's classes."""
-        if dataset.task != self.record.task:
-            raise DataError(f"{dataset.name} is for {dataset.task}, the model for {self.record.task}")
-        unknown = sorted(set(dataset.classes) - set(self.classes))
-        if unknown:
-            known = first_few(self.classes, 10)
-            raise DataError(
-                f"{dataset.name} has classes that the model does not know: {first_few(unknown, 10)}; it knows {known}"
-            )
-        place = np.array([self.classes.index(name) for name in dataset.classes])
-        if self.task.kind == "softmax":
-            return np.asarray(place[dataset.targets])
-        truth = np.zeros((len(dataset), len(self.classes)), bool)
-        truth[:, place] = dataset.targets
-        return truth
+    def count_fitted(self, hashes: Sequence[str]) -> int:
+        """How many images with these SHA-256 (hexadecimal) the model was fitted on."""
+        return self._saved.evidence.count_fitted(hashes)
+
+    def deciding_by(self, costs: Costs, where: str = "the costs") -> Model:
+        """The same model, which takes the decisions of least expected cost.
+
+        Parameters
+        ----------
+        costs:
+            Of this model's classes.
+        where:
+            What errors call them: the file's name.
+
+        Raises
+        ------
+        OptionError
+            If the costs are of other classes, or the model gives an image several labels.
+        """
+        if self.task.kind == "sigmoid":
+            raise OptionError(f"{where}: costs are for one class an image, and this model gives several labels")
+        costs.check(self.classes, where)
+        found = copy.copy(self)
+        matrix = costs.among(self.classes)
+        found.record = dataclasses.replace(self.record, costs=tuple(tuple(map(float, row)) for row in matrix))
+        return found
 
     def _rows(self, images: Any, compiled: CompiledTrunk) -> npt.NDArray[np.float32]:
         inputs = Inputs.of(images)
@@ -237,8 +243,8 @@ class Model:
     ) -> Iterator[Prediction]:
         probabilities = self.probabilities(rows)
         novelty = self._saved.novelty.score(_as_stored(rows)[:, self._top_columns])
-        confidence = self.task.confidence(probabilities, self._thresholds)
-        labels = self.task.labels(probabilities, self.classes, self._thresholds)
+        confidence = self.task.confidence(probabilities, decision_of(self.record))
+        labels = self.task.labels(probabilities, self.classes, decision_of(self.record))
         for i, name in enumerate(names):
             abstained = bool(confidence[i] < threshold)
             yield Prediction(
@@ -256,6 +262,8 @@ class Model:
             return 0.0
         if not 0 < max_error < 1:
             raise OptionError(f"the wished error rate must lie between 0 and 1, not be {max_error}")
+        if self.record.costs != self._saved.record.costs:
+            raise OptionError("how often decisions by these costs are wrong was not measured: leave out max_error")
         evidence = self._saved.evidence
         rule = fit_abstain(evidence.confidence, evidence.correct, max_error)
         if rule is None:

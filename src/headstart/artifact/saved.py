@@ -16,6 +16,7 @@ import numpy.typing as npt
 from headstart import files, records
 from headstart.errors import ArtifactError, RecordError
 from headstart.evaluation.abstention import AbstainRule
+from headstart.evaluation.operating_points import OperatingPoint
 from headstart.features.engine import EngineIdentity
 from headstart.imaging import Preprocessing
 from headstart.training.linear import LinearModel
@@ -69,6 +70,11 @@ class ModelRecord:
         :class:`headstart.training.novelty.NoveltyReference`.
     engine:
         What computed the features that the head was fitted on.
+    costs:
+        What deciding for each class (column) costs where each is true (row), C rows of C; the decision of least
+        expected cost is taken, in place of thresholds. ``None`` where mistakes are not weighed.
+    points:
+        Thresholds that hold sensitivity or specificity on rows that the models had not seen, of two classes or labels.
     members:
         Further networks on the same backbone, whose probabilities are averaged with this one's; mostly none.
     tensors_sha256:
@@ -98,6 +104,8 @@ class ModelRecord:
     versions: dict[str, str]
     seed: int
     members: tuple[MemberRecord, ...] = ()
+    costs: tuple[tuple[float, ...], ...] | None = None
+    points: tuple[OperatingPoint, ...] = ()
     tensors_sha256: str = ""
 
 
@@ -208,6 +216,7 @@ def read_model(folder: Path) -> SavedModel:
     except KeyError as error:
         raise ArtifactError(f"{folder}: the tensor {error} is missing; save the model again") from error
     _check_thresholds(folder, record)
+    _check_costs(folder, record)
     _check_weights(folder, record)
     return SavedModel(record, head, novelty, evidence, tuned, members)
 
@@ -241,6 +250,19 @@ def _check_weights(folder: Path, record: ModelRecord) -> None:
     weights = [member.weight for member in record.members]
     if weights and not (min(weights) > 0 and sum(weights) < 1):
         raise ArtifactError(f"{folder}: the weights of its networks, {weights}, are no shares; save the model again")
+
+
+def _check_costs(folder: Path, record: ModelRecord) -> None:
+    """Raise :class:`ArtifactError` unless the costs are a matrix that can decide, and the points are of its classes."""
+    classes = len(record.classes)
+    if record.costs is not None and not (
+        _kind(record.task) == "softmax"
+        and [len(row) for row in record.costs] == [classes] * classes
+        and all(math.isfinite(cost) for row in record.costs for cost in row)
+    ):
+        raise ArtifactError(f"{folder}: the costs are not {classes} rows of {classes} numbers; save the model again")
+    if any(point.positive not in record.classes or not math.isfinite(point.threshold) for point in record.points):
+        raise ArtifactError(f"{folder}: an operating point is of no class of the model; save the model again")
 
 
 def _check_thresholds(folder: Path, record: ModelRecord) -> None:

@@ -8,6 +8,7 @@ import typer
 
 from headstart.cli import runs
 from headstart.cli.backbones import backbones
+from headstart.cli.comparing import compare
 from headstart.cli.data import gap, inspect
 from headstart.cli.explaining import explain
 from headstart.cli.exporting import export
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (demo, fit, inspect, gap, plan, predict, explain, evaluate, export, embed, backbones, cache):
+for _command in (demo, fit, inspect, gap, plan, predict, explain, evaluate, compare, export, embed, backbones, cache):
     app.command()(_command)
 app.add_typer(runs.app, name="runs")
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headstart.cli.options import AsJson, Data, Engine, EngineOption, Root, RunFolder
-from headstart.cli.output import print_json, say
+from headstart.cli.options import AsJson, CostFile, Data, Engine, EngineOption, Root, RunFolder
+from headstart.cli.output import print_json, progress, say
+
+if TYPE_CHECKING:
+    from headstart.artifact.model import Model
 
 
 def predict(
@@ -17,6 +20,7 @@ def predict(
     max_error: Annotated[
         float | None, typer.Option(help="Abstain where the model is not sure enough for this error rate.")
     ] = None,
+    costs: CostFile = None,
     engine: EngineOption = Engine.auto,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
@@ -24,10 +28,9 @@ def predict(
     import json
 
     from headstart import records
-    from headstart.artifact.model import open_model
     from headstart.reporting import terminal
 
-    model = open_model(run, engine=engine.value, say=say)
+    model = _open(run, engine, costs)
     failed = 0
     for source in _expand(images):
         for prediction in model.stream(source, max_error=max_error):
@@ -45,17 +48,45 @@ def evaluate(
     run: RunFolder,
     data: Data,
     root: Root = None,
+    costs: CostFile = None,
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="Score it on corrupted images too, and write robustness.json.")
+    ] = False,
     engine: EngineOption = Engine.auto,
     as_json: AsJson = False,
 ) -> None:
     """Score a model on labelled images; where they have splits, on test, else on val."""
-    from headstart.artifact.model import open_model
     from headstart.reporting import terminal
+    from headstart.reporting.robustness_table import FILE, measure, show_robustness
+    from headstart.runs import owning_folder
 
-    scores = open_model(run, engine=engine.value, say=say).evaluate(data, root=root)
-    if scores["fitted_on"]:
-        say(f"{scores['fitted_on']} of these images are among those the model was fitted on: the scores flatter it")
-    print_json(scores) if as_json else terminal.show_scores({"data": scores})
+    model = _open(run, engine, costs)
+    if robustness:
+        found = measure(model, data, run, root=root, progress=progress())
+        _warn(found.fitted_on)
+        print_json(found) if as_json else show_robustness(found, owning_folder(run) / FILE)
+        return
+    scores = model.evaluate(data, root=root)
+    _warn(scores["fitted_on"])
+    if as_json:
+        print_json(scores)
+        return
+    terminal.show_scores({"data": scores})
+    if scores["details"]["costs"] is not None:
+        terminal.show_costs(scores["details"]["costs"])
+
+
+def _open(run: Path, engine: Engine, costs: Path | None) -> Model:
+    from headstart.artifact.model import open_model
+    from headstart.evaluation.costs import read_costs
+
+    model = open_model(run, engine=engine.value, say=say)
+    return model if costs is None else model.deciding_by(read_costs(costs), str(costs))
+
+
+def _warn(fitted_on: int) -> None:
+    if fitted_on:
+        say(f"{fitted_on} of these images are among those the model was fitted on: the scores flatter it")
 
 
 def _expand(paths: list[Path]) -> list[Any]:

@@ -11,17 +11,6 @@ import typer
 DEFAULT_BACKBONE = "bundled/tf_efficientnet_lite0"
 
 
-class Metric(StrEnum):
-    """The metrics that can govern a run."""
-
-    accuracy = "accuracy"
-    balanced_accuracy = "balanced_accuracy"
-    macro_f1 = "macro_f1"
-    auroc = "auroc"
-    map = "map"
-    log_loss = "log_loss"
-
-
 class Engine(StrEnum):
     """What runs the frozen trunk."""
 
@@ -58,6 +47,17 @@ Data = Annotated[
     typer.Argument(metavar="DATA", help="A folder per class, train/ val/ test/, a CSV or Parquet table, or a zip."),
 ]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or the model folder in it.")]
+Metric = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="What governs every choice: accuracy, balanced_accuracy, macro_f1, auroc, map, log_loss, or for two "
+        "classes sensitivity@specificity=0.95 or the reverse.",
+    ),
+]
+CostFile = Annotated[
+    Path | None, typer.Option("--costs", help="Decide for the least expected cost: a CSV table, true by decided class.")
+]
 Root = Annotated[Path | None, typer.Option(help="What the paths in a table are relative to.")]
 Mlflow = Annotated[
     str, typer.Option("--mlflow", metavar="URI", help="An MLflow server, for example http://127.0.0.1:5000.")

@@ -56,8 +56,9 @@ class Dataset:
     table:
         One row a sample. ``image``: string, an absolute path, ``zip://<path>!<member>`` or ``memory://<number>``;
         ``file``: string, its name relative to the source; ``label``: string, or list of strings for multilabel;
-        ``split``: ``train``, ``val``, ``test`` or null; ``group``: string or null; ``hash``: the SHA-256 of the
-        bytes, as 64 hexadecimal digits.
+        ``split``: ``train``, ``val``, ``test`` or null; ``group``: string or null; ``domain``: string or
+        null (a site, a camera, a style: scores are told by it); ``hash``: the SHA-256 of the bytes, as 64 hexadecimal
+        digits.
     reader:
         Where the bytes come from.
     left_out:
@@ -128,6 +129,20 @@ class Dataset:
         groups = _numbered(column.fill_null(""))
         groups[alone] = len(self) + np.arange(len(alone))
         return _connected(np.unique(groups, return_inverse=True)[1], hashes)
+
+    @cached_property
+    def group_names(self) -> list[str | None]:
+        """The column ``group``."""
+        names: list[str | None] = self.table.column("group").to_pylist()
+        return names
+
+    @cached_property
+    def domains(self) -> list[str | None]:
+        """The column ``domain``; all ``None`` where there is none."""
+        if "domain" not in self.table.column_names:
+            return [None] * len(self)
+        names: list[str | None] = self.table.column("domain").to_pylist()
+        return names
 
     @property
     def has_groups(self) -> bool:

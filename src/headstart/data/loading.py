@@ -47,7 +47,7 @@ def load(source: Source, *, root: Path | None = None) -> Dataset:
           ``test/``, each with a folder per class. Deeper folders belong to the class. An only folder at the top is
           entered. If a table with the columns of the next point lies at the top, it is read instead.
         - A CSV, TSV or Parquet table with the columns ``image`` and ``label`` (or ``labels``, separated by ``|``:
-          multilabel), optional ``split`` and ``group``.
+          multilabel), optional ``split``, ``group`` and ``domain``.
         - A zip of any of these. Nothing is unpacked to disk.
         - A DataFrame with these columns.
         - ``(images, labels)``: paths, Pillow images, arrays or bytes, and a label, or a list of labels, each.
@@ -164,6 +164,7 @@ def _table(listing: Listing, hashes: Sequence[str | None]) -> pa.Table:
             "label": pa.array([row.label for row in rows], label),
             "split": pa.array([row.split for row in rows], pa.string()),
             "group": pa.array([row.group for row in rows], pa.string()),
+            "domain": pa.array([row.domain for row in rows], pa.string()),
             "hash": pa.array(hashes, pa.string()),
         }
     )

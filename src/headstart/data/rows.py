@@ -33,6 +33,7 @@ class Row:
     label: str | tuple[str, ...]
     split: Split | None = None
     group: str | None = None
+    domain: str | None = None
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ Columns = Mapping[str, Sequence[Any]]
 Locate = Callable[[str], str | None]
 """What a table calls an image → its URI, or ``None`` if there is no such file."""
 
-_KNOWN = frozenset({"image", "label", "labels", "split", "group"})
+_KNOWN = frozenset({"image", "label", "labels", "split", "group", "domain"})
 _DELIMITERS = ",;\t"
 
 
@@ -76,8 +76,8 @@ def read_rows(columns: Columns, where: str, locate: Locate, reader: Reader) -> L
     """The rows of a table.
 
     Columns: ``image``; ``label``, one label a row, or a list of them; or ``labels``, separated by ``|``, where an
-    empty cell means that no label applies; optional ``split`` and ``group``. Rows without a split are training rows
-    if others have one. Other columns are ignored.
+    empty cell means that no label applies; optional ``split``, ``group`` and ``domain``. Rows without a
+    split are training rows if others have one. Other columns are ignored.
 
     Raises
     ------
@@ -97,7 +97,8 @@ def read_rows(columns: Columns, where: str, locate: Locate, reader: Reader) -> L
     images = _located(names, where, locate)
     splits = _splits(columns.get("split"), where, len(names))
     groups = [_text(value) or None for value in columns.get("group", [None] * len(names))]
-    rows = [Row(*row) for row in zip(images, names, labels, splits, groups, strict=True)]
+    domains = [_text(value) or None for value in columns.get("domain", [None] * len(names))]
+    rows = [Row(*row) for row in zip(images, names, labels, splits, groups, domains, strict=True)]
     return Listing(where, task, rows, reader, notes=notes)
 
 

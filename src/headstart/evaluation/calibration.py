@@ -18,6 +18,9 @@ Link = Literal["softmax", "sigmoid"]
 COLDEST, HOTTEST = 0.05, 20.0
 """The bounds of a fitted temperature."""
 
+# Expected costs that differ by less, as a share of the largest cost, are equal.
+_ROUNDING = 1e-12
+
 
 def probabilities(logits: npt.ArrayLike, temperature: float = 1.0, kind: Link = "softmax") -> FloatArray:
     """Turn logits into probabilities, without overflow.
@@ -135,15 +138,22 @@ def name_classes(probabilities: npt.ArrayLike, thresholds: npt.ArrayLike | None 
     thresholds:
         (C,), positive: the class of the largest probability over threshold is decided. Only their ratios count. With
         the classes' shares among the training rows the mean recall is the best that these probabilities allow. The
-        most probable class is decided where ``None``.
+        most probable class is decided where ``None``. Or (C, C), costs of deciding each class (column) where each is
+        true (row): the class of the least expected cost is decided. Thresholds are the costs 1 / threshold of missing
+        a class, whatever it is taken for.
 
     Returns
     -------
     Class indices (n,); of equal classes the first.
     """
     chances = np.asarray(probabilities, np.float64)
-    scaled = chances if thresholds is None else chances / np.asarray(thresholds, np.float64)
-    return np.asarray(scaled.argmax(axis=1))
+    rule = None if thresholds is None else np.asarray(thresholds, np.float64)
+    if rule is not None and rule.ndim == 2:
+        expected = chances @ rule
+        least = expected.min(axis=1, keepdims=True)
+        equal = expected <= least + _ROUNDING * np.abs(rule).max()  # of equally cheap classes the most probable
+        return np.asarray(np.where(equal, chances, -1.0).argmax(axis=1))
+    return np.asarray((chances if rule is None else chances / rule).argmax(axis=1))
 
 
 def fit_thresholds(truth: npt.ArrayLike, probabilities: npt.ArrayLike) -> FloatArray:

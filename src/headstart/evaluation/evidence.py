@@ -35,7 +35,7 @@ Task = Literal["classification", "multilabel"]
 class ClassEvidence:
     """Single-label evidence: ``truth`` holds class indices (n,), ``probabilities`` is (n, C).
 
-    ``thresholds`` (C,) or ``None`` decide which class is named: see
+    ``thresholds`` (C,), costs (C, C), or ``None`` decide which class is named: see
     :func:`headstart.evaluation.calibration.name_classes`. Everything else is worked out at its first use.
     """
 
@@ -52,6 +52,11 @@ class ClassEvidence:
         return np.equal(self.truth, self.decided)
 
     @cached_property
+    def confidence(self) -> FloatArray:
+        """The probability of the decided class."""
+        return np.asarray(np.take_along_axis(self.probabilities, self.decided[:, None], axis=1)[:, 0])
+
+    @cached_property
     def log_loss(self) -> FloatArray:
         return row_log_loss(self.truth, self.probabilities)
 
@@ -62,8 +67,7 @@ class ClassEvidence:
     @cached_property
     def claims(self) -> CalibrationBins:
         """One claim a row: that the decided class is the true one."""
-        claimed = np.take_along_axis(self.probabilities, self.decided[:, None], axis=1)
-        return bin_claims(claimed, self.correct[:, None])
+        return bin_claims(self.confidence[:, None], self.correct[:, None])
 
     @cached_property
     def rankings(self) -> tuple[Ranking, ...]:
@@ -72,6 +76,10 @@ class ClassEvidence:
 
     def tally(self, weights: FloatArray) -> Tally:
         return tally_classes(self.truth, self.decided, self.probabilities.shape[1], weights)
+
+    def of_class(self, index: int) -> tuple[BoolArray, BoolArray]:
+        """Which rows (n,) have a class, and which are decided for it."""
+        return self.truth == index, self.decided == index
 
     def balanced_accuracy(self, tally: Tally) -> FloatArray:
         """The mean recall of the classes that are present, shape (B,)."""
@@ -99,6 +107,11 @@ class LabelEvidence:
         return np.asarray((self.truth == self.decided).all(axis=1))
 
     @cached_property
+    def confidence(self) -> FloatArray:
+        """The probability that the whole set of labels is right, were they independent."""
+        return np.asarray(np.where(self.decided, self.probabilities, 1 - self.probabilities).prod(axis=1))
+
+    @cached_property
     def log_loss(self) -> FloatArray:
         return row_label_log_loss(self.truth, self.probabilities)
 
@@ -117,6 +130,10 @@ class LabelEvidence:
 
     def tally(self, weights: FloatArray) -> Tally:
         return tally_labels(self.truth, self.decided, weights)
+
+    def of_class(self, index: int) -> tuple[BoolArray, BoolArray]:
+        """Which rows (n,) have a label, and which are given it."""
+        return self.truth[:, index], self.decided[:, index]
 
     def balanced_accuracy(self, tally: Tally) -> FloatArray:
         """The mean over labels of (recall + specificity) / 2, of those with rows of both kinds, shape (B,)."""
@@ -168,7 +185,8 @@ def gather_evidence(
         Shape (n, C), in [0, 1].
     thresholds:
         One a class. Multi-label: the probability from which each label is decided, 0.5 where ``None``. Single-label:
-        positive; the class of the largest probability over threshold is decided, the most probable where ``None``.
+        positive; the class of the largest probability over threshold is decided, the most probable where ``None``. Or,
+        for single-label, costs (C, C): see :func:`headstart.evaluation.calibration.name_classes`.
 
     Raises
     ------
@@ -187,21 +205,29 @@ def gather_evidence(
         raise DataError(
             f"the truth's shape is {found.shape}, where probabilities of shape {chances.shape} need {shape}"
         )
-    limits = None if thresholds is None else np.asarray(thresholds, np.float64)
-    if limits is not None and (limits.shape != chances.shape[1:] or np.isnan(limits).any()):
-        raise DataError(
-            f"the thresholds' shape is {limits.shape}: give one number for each of {chances.shape[1]} classes"
-        )
+    columns = chances.shape[1]
+    limits = _decision(thresholds, task, columns)
     if task == "multilabel":
-        halves = np.full(chances.shape[1], 0.5)
+        halves = np.full(columns, 0.5)
         return LabelEvidence(found.astype(np.bool_), chances, halves if limits is None else limits)
-    if limits is not None and not ((limits > 0) & np.isfinite(limits)).all():
-        raise DataError(f"thresholds go from {limits.min()} to {limits.max()}: those of exclusive classes are positive")
-    if found.dtype.kind not in "iu" or found.min() < 0 or found.max() >= chances.shape[1]:
-        raise DataError(
-            f"the truth holds {found.min()} to {found.max()}: give class indices in 0..{chances.shape[1] - 1}"
-        )
+    if found.dtype.kind not in "iu" or found.min() < 0 or found.max() >= columns:
+        raise DataError(f"the truth holds {found.min()} to {found.max()}: give class indices in 0..{columns - 1}")
     return ClassEvidence(found.astype(np.intp), chances, limits)
+
+
+def _decision(thresholds: Sequence[float] | npt.NDArray[Any] | None, task: Task, columns: int) -> FloatArray | None:
+    """Thresholds (C,) or costs (C, C) as an array, checked."""
+    if thresholds is None:
+        return None
+    limits = np.asarray(thresholds, np.float64)
+    single = task == "classification"
+    costs = single and limits.shape == (columns, columns)
+    if not costs and (limits.shape != (columns,) or np.isnan(limits).any()):
+        raise DataError(f"the thresholds' shape is {limits.shape}: give one number for each of {columns} classes")
+    if single and not (np.isfinite(limits).all() and (costs or (limits > 0).all())):
+        what = "costs" if costs else "thresholds"
+        raise DataError(f"{what} go from {limits.min()} to {limits.max()}: those of exclusive classes are positive")
+    return limits
 
 
 def _check_probabilities(chances: FloatArray) -> None:

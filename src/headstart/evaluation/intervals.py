@@ -5,20 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from statistics import NormalDist
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from headstart.errors import DataError
-from headstart.evaluation.scores import FloatArray, IntArray, row_mean
+from headstart.evaluation.clustering import effective_rows, likeness
+from headstart.evaluation.scores import FloatArray, IntArray
 
 Interval = tuple[float, float]
 
 # Elements of one chunk of weights: 2 MB, so that the passes over it stay in the processor's cache.
 _CHUNK = 2**18
-# Draws of a percentile interval at the 95 % level: its ends then rest on 25 draws each.
-_DRAWS = 1000
+# Halvings of [0, 1] that find an end of an interval to 1e-7.
+_HALVINGS = 23
+# The farthest that a logit or logarithm is carried: beyond it the ends are those of the scale.
+_FARTHEST = 700.0
 
 
 def wilson(successes: float, n: float, level: float = 0.95) -> Interval:
@@ -94,6 +97,9 @@ def resampling_units(groups: Sequence[Any] | npt.NDArray[Any] | None, n: int) ->
         return np.arange(n), n
     if len(groups) != n:
         raise DataError(f"there are {len(groups)} groups for {n} rows: give one a row")
+    if isinstance(groups, np.ndarray) and groups.dtype.kind in "iu":
+        _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
+        return np.argsort(np.argsort(first))[inverse], len(first)
     numbers: dict[Any, int] = {}
     units = np.empty(n, np.intp)
     for row, name in enumerate(groups):
@@ -167,20 +173,91 @@ def percentile_interval(values: FloatArray, units: int, level: float = 0.95) -> 
     return float(low), float(high)
 
 
-def accuracy_interval(correct: npt.NDArray[Any], groups: npt.NDArray[Any], seed: int) -> Interval:
-    """The 95 % interval of an accuracy: Wilson's, or with groups of several rows that of the grouped bootstrap.
+def scaled_interval(
+    value: float, draws: FloatArray, units: int, scale: Literal["logit", "log"], level: float = 0.95
+) -> Interval | None:
+    """Student's interval with the bootstrap's standard error, on a scale that has no end near the value.
+
+    Where a score is near its best, percentiles of its draws lean to the wrong side: for an AUROC of 0.98 on 100 rows
+    they cover the true value in 88 % of cases, this in 94 % (``bench/coverage.py``; Pepe 2003 recommends the logit for
+    it).
 
     Parameters
     ----------
-    correct:
-        Shape (n,): whether each row is right, or in which share of several trials.
-    groups:
-        Shape (n,), as in :func:`resampling_units`.
+    value:
+        The score itself.
+    draws:
+        Shape (B,): the score in each bootstrap draw, NaN where the draw left it undefined.
+    units:
+        The number of rows or groups that were drawn from.
+    scale:
+        ``"logit"`` for scores in [0, 1], ``"log"`` for those in [0, ∞).
+    level:
+        The wished coverage, in (0, 1).
+
+    Returns
+    -------
+    The lower and upper end, around the value, or ``None`` where resampling can't tell: see
+    :func:`percentile_interval`. Nor can it tell where the value is 0, or on the logit's scale 1.
     """
-    rows = len(correct)
-    units = resampling_units(groups, rows)[1]
-    if units < rows:
-        draws = [row_mean(correct, weights) for weights in bootstrap_weights(rows, groups, _DRAWS, seed)]
-        if interval := percentile_interval(np.concatenate(draws), units):
-            return interval
-    return wilson(float(correct.mean()) * units, units)
+    from scipy.special import stdtrit
+
+    defined = draws[~np.isnan(draws)]
+    if units < 2 or 2 * len(defined) < len(draws) or not len(defined) or np.ptp(defined) < 1e-12:
+        return None
+    slope = value * (1 - value) if scale == "logit" else value
+    if not slope > 0:
+        return None
+    error = float(defined.std()) * math.sqrt(units / (units - 1)) / slope
+    reach = min(float(stdtrit(units - 1, (1 + level) / 2)) * error, _FARTHEST)
+    if scale == "log":
+        return value * math.exp(-reach), value * math.exp(reach)
+    odds = value / (1 - value)
+    low, high = odds * math.exp(-reach), odds * math.exp(reach)
+    return low / (1 + low), high / (1 + high)
+
+
+def share_interval(
+    right: npt.ArrayLike, groups: Sequence[Any] | npt.NDArray[Any] | None = None, level: float = 0.95
+) -> Interval:
+    """The interval of a share of rows: an accuracy, a recall, a precision.
+
+    Without groups it is Wilson's. With groups it is Wilson's over as many rows as the grouped ones are worth, averaged
+    over what the groups say of how alike their rows are (:func:`headstart.evaluation.clustering.likeness`). Resampling
+    groups would do for many of them; with thirty groups of ten it covers the true share in as few as 83 % of cases, and
+    where every row is right it says nothing (``bench/coverage.py``).
+
+    Parameters
+    ----------
+    right:
+        Shape (n,): whether each row counts, or in which share of several trials. With n = 0 nothing is known: (0, 1).
+    groups:
+        As in :func:`resampling_units`.
+    level:
+        The wished coverage, in (0, 1).
+    """
+    counted = np.asarray(right, np.float64)
+    if not len(counted):
+        return 0.0, 1.0
+    unit_of_row, units = resampling_units(groups, len(counted))
+    share = float(counted.mean())
+    if units in (1, len(counted)):  # one group says nothing of how alike groups are, and counts as one row
+        return wilson(share * units, units, level)
+    sizes = np.bincount(unit_of_row, minlength=units)
+    chances = likeness(np.bincount(unit_of_row, counted, units), sizes)
+    return _averaged_wilson(share, effective_rows(sizes), chances, level)
+
+
+def _averaged_wilson(share: float, rows: FloatArray, chances: FloatArray, level: float) -> Interval:
+    """Wilson's interval where the number of rows is uncertain: ``rows`` (K,) with probabilities ``chances`` (K,)."""
+    from scipy.special import ndtr
+
+    wished = np.array([(1 - level) / 2, (1 + level) / 2])
+    low, high = np.zeros(2), np.ones(2)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        distance = (middle - share) / np.sqrt(middle * (1 - middle))
+        below = ndtr(distance[:, None] * np.sqrt(rows)) @ chances < wished
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    ends = (low + high) / 2
+    return (0.0 if share <= 0 else float(ends[0])), (1.0 if share >= 1 else float(ends[1]))

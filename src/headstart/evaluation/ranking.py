@@ -1,4 +1,4 @@
-"""How well scores rank positives above negatives: weighted AUROC and average precision, ties included."""
+"""How well scores rank positives above negatives: weighted ROC, AUROC and average precision, ties included."""
 
 from __future__ import annotations
 
@@ -64,6 +64,36 @@ def rank(positive: BoolArray, scores: FloatArray) -> Ranking:
     cuts = np.concatenate([[0], edges[held], edges[held + 1]])
     segments = np.unique(cuts[cuts < len(order)]).astype(np.intp)
     return Ranking(order, segments, np.searchsorted(segments, edges[held]), order[hit], starts)
+
+
+@dataclass(frozen=True)
+class Roc:
+    """The points of one class's ROC curve where it rises, under each of B weightings: made by :func:`roc`.
+
+    Parameters
+    ----------
+    hits, false_alarms:
+        Shape (T, B): the weight of the positive and of the negative rows that score at least as high as each of the T
+        scores that positive rows have, by falling score.
+    positives, negatives:
+        Shape (B,): of all rows.
+    """
+
+    hits: FloatArray
+    false_alarms: FloatArray
+    positives: FloatArray
+    negatives: FloatArray
+
+
+def roc(ranking: Ranking, weights: FloatArray) -> Roc | None:
+    """The ROC curve of one class under each row of ``weights`` (B, n); ``None`` where the class has no rows."""
+    if not len(ranking.positives):
+        return None
+    columns = weights.T
+    until = np.cumsum(np.add.reduceat(columns[ranking.order], ranking.segments, axis=0), axis=0)
+    hits = np.cumsum(np.add.reduceat(columns[ranking.positives], ranking.starts, axis=0), axis=0)
+    negatives = until[-1] - hits[-1]
+    return Roc(hits, until[ranking.blocks] - hits, hits[-1], np.where(negatives > 1e-12 * until[-1], negatives, 0.0))
 
 
 def areas(ranking: Ranking, weights: FloatArray) -> Areas:

@@ -192,7 +192,7 @@ class Explainer:
         neighbours: int,
     ) -> list[Explanation]:
         rows = self.model.trunk(views)
-        answers = self.model.answers(names, rows)
+        answers = self.model.predictions_of(names, rows)
         targets = np.array([self._predicted(answer) if wanted is None else wanted for answer in answers])
         maps = evidence(views, targets)
         near: list[tuple[Neighbour, ...]] = [() for _ in names]

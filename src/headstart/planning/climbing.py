@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.evaluation.calibration import fit_thresholds
+from headstart.evaluation.metrics import point_of
 from headstart.features.engine import Say
 from headstart.planning.averaging import Average, average_rungs
 from headstart.planning.choice import (
@@ -40,7 +41,12 @@ Time = Callable[[PlannedRung, float], tuple[PlannedRung | None, Decision]]
 # What a second try is called.
 AGAIN = " at a tenth of its rate"
 # Metrics that a probability alone can move are compared in nats; those that count rows, in points.
-IN_NATS = ("log_loss", "auroc", "map")
+_IN_NATS = ("log_loss", "auroc", "map")
+
+
+def measure_of(metric: str) -> Measure:
+    """What rungs are compared in under a governing metric: nats of log-loss, or points of accuracy."""
+    return "nats" if metric in _IN_NATS or point_of(metric) is not None else "points"
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +132,7 @@ class Ladder:
     ) -> None:
         self._plan, self._probes, self._examples = plan, probes, examples
         self._time, self._tune, self._countdown, self._cost, self._say = time, tune, countdown, cost, say
-        self._measure: Measure = "nats" if plan.metric in IN_NATS else "points"
+        self._measure: Measure = measure_of(plan.metric)
         self._weights = np.ones(len(examples))
         self._weights[examples.judged] = row_weights(examples, plan.metric)
         self._units = len(np.unique(examples.groups[examples.folds[0][1]]))

@@ -8,7 +8,7 @@ import importlib.metadata
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,7 +22,10 @@ from headstart.artifact.saved import (
     image_marks,
     write_model,
 )
+from headstart.data import Dataset
 from headstart.evaluation.abstention import fit_abstain
+from headstart.evaluation.details import has_thresholds, one_hot
+from headstart.evaluation.operating_points import OperatingPoint, fit_points
 from headstart.features.engine import CompiledTrunk
 from headstart.planning.climbing import Climb
 from headstart.planning.fine_tuning import Site
@@ -141,7 +144,9 @@ def model_of(finalist: Finalist, site: Site, options: Options) -> SavedModel:
         outputs=outputs_of(fitted.strategy, compiled.trunk.columns),
         classes=dataset.classes,
         temperature=fitted.temperature,
-        thresholds=None if fitted.thresholds is None else tuple(map(float, fitted.thresholds)),
+        thresholds=_plain(fitted.thresholds, 1),
+        costs=_plain(fitted.thresholds, 2),
+        points=points_of(validation, dataset),
         abstain=fit_abstain(confidence, correct, ABSTAIN_ERROR),
         novelty_threshold=novelty.threshold,
         novelty_neighbour=novelty.neighbour,
@@ -154,6 +159,21 @@ def model_of(finalist: Finalist, site: Site, options: Options) -> SavedModel:
     evidence = Evidence(confidence, correct, image_marks(dataset.development().hashes))
     members = tuple(Member(other.fitted.head, _tensors(other)) for _, other in finalist.others)
     return SavedModel(record, fitted.head, novelty, evidence, _tensors(finalist), members)
+
+
+def points_of(validation: Judged, dataset: Dataset) -> tuple[OperatingPoint, ...]:
+    """The operating points that the rows which judged a model choose, where decisions are a matter of thresholds."""
+    if not has_thresholds(dataset.task, len(dataset.classes)):
+        return ()
+    truth = one_hot(validation.targets, len(dataset.classes))
+    return fit_points(truth, validation.probabilities, dataset.classes)
+
+
+def _plain(rule: Floats | None, axes: int) -> Any:
+    """How probabilities become decisions as tuples, where it is thresholds (1 axis) or costs (2); else ``None``."""
+    if rule is None or rule.ndim != axes:
+        return None
+    return tuple(map(float, rule)) if axes == 1 else tuple(tuple(map(float, row)) for row in rule)
 
 
 def _member_record(weight: float, member: Finalist) -> MemberRecord:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,9 @@ from headstart.training.strategies import STRATEGIES, Strategy, learn, outputs_o
 NESTED_FOLDS = 5
 TOP = ("features",)
 
+Decide = Callable[[npt.NDArray[np.generic], Floats, Floats | None], Floats | None]
+"""Targets and probabilities of rows that chose a model, and how it would decide → how it decides."""
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -40,7 +43,8 @@ class Judged:
     probabilities:
         float64 (n, C), calibrated.
     thresholds:
-        float64 (C,) or ``None``: how probabilities become decisions, see :class:`headstart.tasks.Task`.
+        float64 (C,), or costs (C, C), or ``None``: how probabilities become decisions, see
+        :class:`headstart.tasks.Task`.
     estimate:
         ``held_out_rows``, ``out_of_fold`` or ``nested_out_of_fold``.
     baselines:
@@ -56,8 +60,8 @@ class Judged:
     estimate: str
     baselines: dict[str, Floats]
 
-    def scores(self, task: Task, classes: Sequence[str], seed: int) -> dict[str, Any]:
-        """The keys of a split in ``metrics.json``."""
+    def scores(self, task: Task, classes: Sequence[str], seed: int, metric: str = "accuracy") -> dict[str, Any]:
+        """The keys of a split in ``metrics.json``, the governing metric among them."""
         scores = evaluate(
             task.name,
             self.targets,
@@ -66,6 +70,7 @@ class Judged:
             groups=self.groups,
             thresholds=self.thresholds,
             seed=seed,
+            metric=metric,
         )
         return {"n": scores["n"], "estimate": self.estimate, **scores}
 
@@ -135,13 +140,19 @@ def judge_test(
 
 
 def judge_nested(
-    strategies: Sequence[Strategy], examples: Examples, *, metric: str, seed: int, grouped: bool
+    strategies: Sequence[Strategy],
+    examples: Examples,
+    *,
+    metric: str,
+    seed: int,
+    grouped: bool,
+    decide: Decide = lambda targets, probabilities, usual: usual,
 ) -> Judged:
     """Out-of-fold predictions of the whole procedure, choice of strategy and calibration included.
 
     For data too few to hold a test split out: each of five folds is predicted by a model that was chosen, fitted and
     calibrated on the other four (nested cross-validation, Varma and Simon 2006). A fold is skipped where the other four
-    leave nothing to hold out for a choice.
+    leave nothing to hold out for a choice. How probabilities become decisions is the mean over the folds.
 
     Raises
     ------
@@ -159,8 +170,9 @@ def judge_nested(
         climbed = climb(strategies, part, metric=metric, cut=0, seed=seed)
         fitted = refit_best(climbed, part)
         found[held] = fitted.predict(part, examples.places[held])
-        if fitted.thresholds is not None:
-            thresholds.append(fitted.thresholds)
+        rule = decide(part.targets[part.judged], climbed.calibration.probabilities, fitted.thresholds)
+        if rule is not None:
+            thresholds.append(rule)
         for name, rows in _baselines(part, examples.places[held]).items():
             baselines.setdefault(name, np.full_like(found, np.nan))[held] = rows
     judged = np.flatnonzero(np.isfinite(found).all(1))

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.evaluation.comparison import paired_difference
-from headstart.evaluation.intervals import Interval, accuracy_interval
+from headstart.evaluation.intervals import Interval, share_interval
 from headstart.evaluation.metrics import better, score
 from headstart.evaluation.scores import row_label_log_loss, row_log_loss
 from headstart.planning.posterior import Gain, RowScores
@@ -175,7 +175,7 @@ def race(strategies: Sequence[Strategy], deals: Sequence[Examples], *, metric: s
         seconds = time.perf_counter() - started
         decision: Literal["kept", "dropped"] = "kept" if kept else "dropped"
         rung = Rung(strategy.title, cut, seconds, found.score, float(losses.mean()), gain, decision, reason)
-        interval = score_interval(metric, found.rows.correct[judged], groups, seed)
+        interval = score_interval(metric, found.rows.correct[judged], groups)
         rungs.append(dataclasses.replace(rung, rows=len(judged), ci95=interval))
         best = found if kept else best
     if best is None:
@@ -185,9 +185,9 @@ def race(strategies: Sequence[Strategy], deals: Sequence[Examples], *, metric: s
     return Climbed(best.learned, best.calibration, record, pairs, {title: found.rows for title, found in tried.items()})
 
 
-def score_interval(metric: str, correct: npt.NDArray[Any], groups: npt.NDArray[np.int64], seed: int) -> Interval | None:
+def score_interval(metric: str, correct: npt.NDArray[Any], groups: npt.NDArray[np.int64]) -> Interval | None:
     """The 95 % interval of a rung's score, from whether each judged row is right; ``None`` but for the accuracy."""
-    return accuracy_interval(correct, groups, seed) if metric == "accuracy" else None
+    return share_interval(correct, groups) if metric == "accuracy" else None
 
 
 def _dealt_note(examples: Examples, count: int) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.evaluation.comparison import PairedDifference, paired_difference
-from headstart.evaluation.intervals import accuracy_interval
+from headstart.evaluation.intervals import share_interval
 from headstart.evaluation.scores import row_label_log_loss, row_log_loss
 from headstart.training.baselines import majority
 from headstart.training.calibrate import calibrate
@@ -130,7 +130,7 @@ def map_layers(
             name,
             where.stop - where.start,
             float(found.correct.mean()),
-            accuracy_interval(found.correct, groups, seed),
+            share_interval(found.correct, groups),
             float(found.losses.mean()),
             -difference.mean if stages else None,
             better,

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from headstart.backbones.licences import Allowed, check_allowed
 from headstart.errors import OptionError
-from headstart.evaluation.metrics import METRICS
+from headstart.evaluation.costs import read_costs
+from headstart.evaluation.metrics import find_metric
 from headstart.features.engine import EngineName
 from headstart.planning.choice import Quality
 from headstart.planning.entrants import read_names
@@ -45,7 +46,7 @@ class Options:
         The name of a split to test on, or a fraction to hold out; ``None`` lets the data decide
         (:func:`headstart.data.resolve`).
     metric:
-        What governs every choice between strategies.
+        What governs every choice between strategies: see :func:`headstart.evaluation.metrics.find_metric`.
     seed:
         Of splits, folds and bootstraps.
     engine:
@@ -67,6 +68,9 @@ class Options:
         ``fast``, ``balanced`` or ``best``: how much a further gain must be, and which rung is kept.
     plan:
         A plan that a person may have edited, instead of the one that would be drafted.
+    costs:
+        A CSV file with what each mistake costs (:func:`headstart.evaluation.costs.read_costs`): the decisions of least
+        expected cost are taken, in place of the most probable class. Choices follow the metric all the same.
     cut:
         For ``partial``: the number of stages that stay frozen.
     epochs, rate, batch_size, views, augment:
@@ -99,6 +103,7 @@ class Options:
     backbones: str | None = None
     max_size: str | None = None
     max_latency: str | None = None
+    costs: str | None = None
     cut: int | None = None
     epochs: int | None = None
     rate: float | None = None
@@ -112,8 +117,9 @@ class Options:
 
     def check(self) -> None:
         """Raise :class:`OptionError` for a value that is not known."""
-        if self.metric not in METRICS:
-            raise OptionError(f"unknown metric {self.metric!r}: choose one of {', '.join(METRICS)}")
+        find_metric(self.metric)
+        if self.costs is not None:
+            read_costs(Path(self.costs))
         known = ("auto", *STRATEGIES, *FINE_TUNED)
         if self.strategy not in known:
             raise OptionError(f"unknown strategy {self.strategy!r}: choose one of {', '.join(known)}")

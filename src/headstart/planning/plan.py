@@ -11,7 +11,7 @@ from typing import Any, Literal
 from headstart.backbones.bundled import BUNDLED
 from headstart.backbones.names import SHORT, unknown_backbone
 from headstart.errors import HeadstartError, OptionError, RecordError
-from headstart.evaluation.metrics import METRICS
+from headstart.evaluation.metrics import find_metric
 from headstart.files import sha256
 from headstart.planning.choice import Quality
 from headstart.planning.forecast import AccuracyForecast
@@ -292,8 +292,10 @@ def _problems(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "stages", f"{plan.stages} is no number of stages"
     if not 1 <= plan.image_size <= _MOST_PIXELS:
         yield "image_size", f"{plan.image_size} is no side of an image from 1 to {_MOST_PIXELS} pixels"
-    if plan.metric not in METRICS:
-        yield "metric", f"unknown metric {plan.metric!r}; there are {', '.join(METRICS)}"
+    try:
+        find_metric(plan.metric)
+    except OptionError as error:
+        yield "metric", str(error)
     if plan.first not in STRATEGIES:
         yield "first", f"{plan.first!r} is none of {', '.join(STRATEGIES)}, which need no training of stages"
     if plan.seed < 0:

@@ -142,7 +142,7 @@ def _rung(
         f"by {abs(difference.mean):.4f}"
     )
     correct = part.task.correct(part.targets, calibration.probabilities, calibration.thresholds)
-    interval = score_interval(metric, correct, part.groups, seed)
+    interval = score_interval(metric, correct, part.groups)
     rung = Rung(strategy.title, tuned.cut, 0.0, value, float(after.mean()), difference.ci95, "kept", reason)
     return dataclasses.replace(rung, rows=len(held), ci95=interval)
 

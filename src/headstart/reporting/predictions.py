@@ -16,9 +16,9 @@ from headstart.tasks import TASKS
 def predictions_table(dataset: Dataset, parts: Sequence[Judged]) -> bytes:
     """The Parquet bytes of a table with one row an image and split.
 
-    Columns: ``file`` (relative to the source), ``image`` (where its bytes are), ``split``, ``truth`` and
-    ``predicted`` (a class, or a list of labels), ``confidence``, and ``probabilities`` in the order of the classes,
-    which the schema's metadata name.
+    Columns: ``file`` (relative to the source), ``image`` (where its bytes are), ``hash`` (their SHA-256), ``group`` and
+    ``domain`` (or null), ``split``, ``truth`` and ``predicted`` (a class, or a list of labels), ``confidence``, and
+    ``probabilities`` in the order of the classes, which the schema's metadata name.
     """
     table = pa.concat_tables([_part(dataset, judged) for judged in parts])
     table = table.replace_schema_metadata({"classes": "|".join(dataset.classes)})
@@ -36,6 +36,9 @@ def _part(dataset: Dataset, judged: Judged) -> pa.Table:
     columns: dict[str, Any] = {
         "file": pa.array([files[place] for place in judged.places], pa.string()),
         "image": pa.array([images[place] for place in judged.places], pa.string()),
+        "hash": pa.array([dataset.hashes[place] for place in judged.places], pa.string()),
+        "group": pa.array([dataset.group_names[place] for place in judged.places], pa.string()),
+        "domain": pa.array([dataset.domains[place] for place in judged.places], pa.string()),
         "split": pa.array([judged.split] * len(judged.places), pa.string()),
         "truth": pa.array(task.names(judged.targets, dataset.classes), label),
         "predicted": pa.array(predicted, label),

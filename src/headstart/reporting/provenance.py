@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from headstart.planning.climbing import AGAIN, IN_NATS
+from headstart.planning.climbing import AGAIN, measure_of
 from headstart.reporting.evidence import Values, interval, mapping, mappings, number, text, texts
 from headstart.reporting.scorecard import Bar
 from headstart.reporting.wording import (
@@ -115,7 +115,7 @@ def view_ladder(ladder: Values, stages: int | None, forecasts: Mapping[str, floa
         Seconds that a rung was expected to take, by its name.
     """
     metric, chosen, rungs = text(ladder, "metric"), text(ladder, "chosen"), mappings(ladder, "rungs")
-    unit = "nats" if metric in IN_NATS else "points"
+    unit = measure_of(metric)
     told = tuple(
         RungRow(
             strategy=shorten(strategy_text(text(rung, "strategy"))),

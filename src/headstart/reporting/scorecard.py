@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from headstart.reporting.evidence import NESTED, Interval, Values, interval, mapping, number, split_of, text
 from headstart.reporting.verdict import headline
-from headstart.reporting.wording import count_text, interval_text, score_text, shorten
+from headstart.reporting.wording import count_text, interval_text, metric_text, score_text, shorten
 
 CLASS_ROWS = 300
 MOST_BARS = 12
@@ -36,6 +36,9 @@ SCORES = {
     "brier": Score("Brier score", "The squared error of the probabilities; lower is better.", unit=False),
     "ece": Score(
         "Calibration error", "How far confidence is from the hit rate, on average; lower is better.", unit=False
+    ),
+    "aurc": Score(
+        "Risk over coverage", "The error rate, averaged over how many of the surest images are kept.", unit=False
     ),
 }
 _MULTILABEL_MEANINGS = {
@@ -124,12 +127,21 @@ def score_table(metrics: Values) -> ScoreTable:
         titles["test"] = "Estimate"
     columns = tuple((titles[name], _split_detail(split)) for name, split in splits.items())
     rows = []
-    for key, score in SCORES.items():
+    for key, score in {**SCORES, **_governing(metrics)}.items():
         if any(number(split, key) is not None for split in splits.values()):
             meaning = _MULTILABEL_MEANINGS.get(key, "") if metrics.get("task") == "multilabel" else ""
             cells = tuple(_cell(split, key, score.unit) for split in splits.values())
             rows.append(ScoreRow(score.title, meaning or score.meaning, metrics.get("metric") == key, cells))
     return ScoreTable(columns, tuple(rows))
+
+
+def _governing(metrics: Values) -> dict[str, Score]:
+    """The governing metric, where it is one at an operating point."""
+    metric = text(metrics, "metric", "accuracy")
+    if metric in SCORES or "@" not in metric:
+        return {}
+    title = shorten(metric_text(metric))
+    return {metric: Score(title[:1].upper() + title[1:], "Read off the ROC curve of the class that comes last.")}
 
 
 def compare_baselines(metrics: Values) -> Comparison | None:
@@ -150,7 +162,9 @@ def compare_baselines(metrics: Values) -> Comparison | None:
     for title, detail, value, ci95, is_own in found[:MOST_BARS]:
         low, high = (None, None) if ci95 is None else (_unit(ci95[0] / scale), _unit(ci95[1] / scale))
         bars.append(Bar(title, detail, score_text(own.metric, value), _unit(value / scale), low, high, is_own))
-    return Comparison(SCORES[own.metric].title if own.metric in SCORES else shorten(own.metric), lower, tuple(bars))
+    return Comparison(
+        SCORES[own.metric].title if own.metric in SCORES else shorten(metric_text(own.metric)), lower, tuple(bars)
+    )
 
 
 def class_table(metrics: Values, split: str) -> ClassTable:

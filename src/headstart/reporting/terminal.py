@@ -14,6 +14,7 @@ from rich.table import Table
 from headstart.artifact.model import Prediction
 from headstart.features.cache import CacheDescription
 from headstart.reporting.verdict import verdict
+from headstart.reporting.wording import metric_text
 
 _OUT = Console(highlight=False, emoji=False)
 _SCORES = {
@@ -26,6 +27,7 @@ _SCORES = {
     "log_loss": "log-loss",
     "brier": "Brier score",
     "ece": "calibration error",
+    "aurc": "risk over coverage",
 }
 
 
@@ -42,6 +44,9 @@ def show_run(folder: Path) -> None:
         )
     _OUT.print()
     show_scores(metrics["splits"], metrics["baselines"])
+    costs = json.loads((folder / "evaluation.json").read_text())["splits"]["test"]["costs"]
+    if costs is not None:
+        show_costs(costs)
     seconds = ", ".join(f"{name} {value:.1f}" for name, value in metrics["seconds"].items() if name != "total")
     _OUT.print(f"{metrics['seconds']['total']:.1f} seconds: {seconds}")
     _OUT.print(f"\n[bold]{escape(verdict(metrics))}[/bold]", soft_wrap=True)
@@ -79,13 +84,31 @@ def show_scores(
     table.add_column("score")
     for name, split in reversed(list(splits.items())):
         table.add_column(f"{name} ({split['n']} images{_estimate(split)})", justify="right")
-    for key, title in _SCORES.items():
+    points = {key: metric_text(key) for split in splits.values() for key in split if _is_point(key)}
+    for key, title in {**_SCORES, **points}.items():
         if any(split.get(key) is not None for split in splits.values()):
             table.add_row(title, *(_cell(split, key) for split in reversed(list(splits.values()))))
     _OUT.print(table)
     if baselines:
         parts = [f"{name} {_number(next(iter(values.values())))}" for name, values in baselines.items()]
         _OUT.print(f"baselines (accuracy on the same images): {', '.join(parts)}", soft_wrap=True)
+
+
+def show_costs(found: Mapping[str, Any]) -> None:
+    """What decisions cost an image, as ``evaluation.json`` says, beside two that need no table of costs."""
+    rows = (
+        ("decisions of least expected cost", "decided", ""),
+        ("always the most probable class", "most_probable", "saved"),
+        (f"always {found['constant_class']}", "constant", "saved_constant"),
+    )
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("cost an image")
+    table.add_column("", justify="right")
+    table.add_column("saved by the decisions", justify="right")
+    for title, cost, saved in rows:
+        table.add_row(escape(title), _cost(found[cost]), _cost(found[saved]) if saved else "")
+    _OUT.print()
+    _OUT.print(table)
 
 
 def show_prediction(prediction: Prediction) -> None:
@@ -130,6 +153,15 @@ def _estimate(split: Mapping[str, Any]) -> str:
 def _cell(split: Mapping[str, Any], key: str) -> str:
     interval = split.get(f"{key}_ci95")
     return _number(split.get(key)) + (f"  {_number(interval[0])}–{_number(interval[1])}" if interval else "")
+
+
+def _cost(cost: Mapping[str, Any]) -> str:
+    ends = cost["ci95"]
+    return f"{cost['mean']:.4g}" + ("" if ends is None else f"  {ends[0]:.4g} to {ends[1]:.4g}")
+
+
+def _is_point(key: str) -> bool:
+    return "@" in key and not key.endswith("_ci95")
 
 
 def _number(value: float | None) -> str:

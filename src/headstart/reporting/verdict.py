@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from headstart.reporting.evidence import NESTED, Interval, Values, interval, mapping, number, split_of, text
-from headstart.reporting.wording import count_text, interval_text, score_text, shorten
+from headstart.reporting.wording import count_text, interval_text, metric_text, score_text, shorten
 
 # At 90 % accuracy Wilson's interval on 100 images spans 12 points; on fewer, differences between models drown in it.
 FEW_IMAGES = 100
@@ -21,14 +21,6 @@ _SUBJECTS = {
     "progressive": "progressively fine-tuned {backbone}",
     "full": "fully fine-tuned {backbone}",
     "scratch": "{backbone} trained from scratch",
-}
-_NAMES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_f1": "macro F1",
-    "auroc": "AUROC",
-    "map": "mean average precision",
-    "log_loss": "log-loss",
 }
 
 
@@ -113,7 +105,7 @@ def _claim(found: Headline, metrics: Values, images: str) -> str:
     if found.metric == "accuracy":
         verb = "has every label right on" if metrics.get("task") == "multilabel" else "is right on"
         return f"{verb} {value} of {images}{bounds}"
-    return f"has a {_NAMES.get(found.metric, found.metric)} of {value} on {images}{bounds}"
+    return f"has a {metric_text(found.metric)} of {value} on {images}{bounds}"
 
 
 def _worth(found: Headline, metrics: Values) -> list[str]:

@@ -10,6 +10,15 @@ NAME_LENGTH = 60
 TEXT_LENGTH = 300
 
 _SHARES = {"accuracy", "balanced_accuracy"}
+_METRICS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "auroc": "AUROC",
+    "map": "mean average precision",
+    "log_loss": "log-loss",
+}
+_AT_A_POINT = re.compile(r"(sensitivity|specificity)@(sensitivity|specificity)=([0-9.]+)")
 _STRATEGIES = {
     "prototype": "nearest class mean",
     "linear_probe": "linear probe",
@@ -44,6 +53,14 @@ def interval_text(metric: str, interval: tuple[float, float] | None) -> str:
     if interval is None:
         return ""
     return f"{score_text(metric, interval[0]).removesuffix('%')} to {score_text(metric, interval[1])}"
+
+
+def metric_text(metric: str) -> str:
+    """A metric's name in a sentence; of one at an operating point what it holds fixed."""
+    found = _AT_A_POINT.fullmatch(metric)
+    if found:
+        return f"{found[1]} at a {found[2]} of {found[3]}"
+    return _METRICS.get(metric, metric)
 
 
 def seconds_text(seconds: float | None) -> str:

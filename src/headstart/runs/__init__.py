@@ -2,7 +2,7 @@
 
 from headstart.runs.progress import BarProgress, LineProgress, Progress, SilentProgress, Step, progress_on
 from headstart.runs.record import RunRecord
-from headstart.runs.run import FinishedRun, Run, find_run
+from headstart.runs.run import FinishedRun, Run, find_run, owning_folder
 from headstart.runs.stopwatch import Stopwatch
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "Step",
     "Stopwatch",
     "find_run",
+    "owning_folder",
     "progress_on",
 ]

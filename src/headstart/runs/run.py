@@ -141,6 +141,11 @@ class FinishedRun:
         return self.folder / name
 
 
+def owning_folder(path: Path) -> Path:
+    """The run folder, also where the model folder in it is named: where what is found out later is written."""
+    return path.resolve().parent if (path / "model.json").is_file() else path
+
+
 def find_run(path: Path | str) -> FinishedRun:
     """Open a run folder for reading.
 

@@ -18,7 +18,8 @@ class Task(Protocol):
 
     ``targets`` are class numbers (n,) for single-label and booleans (n, C) for multi-label classification;
     ``probabilities`` are float64 (n, C) in 0…1; ``thresholds`` are float64 (C,) or ``None``, and say how probabilities
-    become decisions.
+    become decisions. For exclusive classes they may be costs (C, C), see
+    :func:`headstart.evaluation.calibration.name_classes`.
     """
 
     name: Literal["classification", "multilabel"]
@@ -52,8 +53,8 @@ class Task(Protocol):
 class Classification:
     """Each image has one class.
 
-    The prediction is the one of the largest probability over threshold, which is positive; without thresholds the most
-    probable one.
+    The prediction is the one of the largest probability over threshold, which is positive; with costs the one of least
+    expected cost; without either the most probable one.
     """
 
     name: Literal["classification", "multilabel"] = "classification"

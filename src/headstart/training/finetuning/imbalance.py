@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.errors import OptionError
-from headstart.evaluation.metrics import METRICS
+from headstart.evaluation.metrics import find_metric
 from headstart.training.finetuning.defaults import BALANCED_RATIO, HIGHEST_WEIGHT, LOGIT_ADJUSTMENT_TAU
 from headstart.training.linear import UNSEEN_COUNT
 
@@ -104,7 +104,7 @@ def choose_balance(counts: Sequence[int], metric: str, kind: Kind, *, rows: int)
     counts:
         Training rows of each class; multi-label: positive rows of each label. At least 2 classes, or 1 label.
     metric:
-        A name in :data:`headstart.evaluation.metrics.METRICS`.
+        A name that :func:`headstart.evaluation.metrics.find_metric` knows.
     kind:
         ``"softmax"`` or ``"sigmoid"``.
     rows:
@@ -115,8 +115,7 @@ def choose_balance(counts: Sequence[int], metric: str, kind: Kind, *, rows: int)
     OptionError
         If the metric is unknown, or the counts can't be those of so many rows.
     """
-    if metric not in METRICS:
-        raise OptionError(f"unknown metric {metric!r}: known are {', '.join(METRICS)}")
+    find_metric(metric)
     ratio = _ratio(_shares(counts, kind, rows), kind)
     gap = "the rarest class has {:.1f} times fewer rows than the most frequent"
     if kind == "sigmoid":
