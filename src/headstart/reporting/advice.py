@@ -11,7 +11,17 @@ from statistics import median
 from typing import Literal
 
 from headstart.evaluation.intervals import wilson
-from headstart.reporting.evidence import Interval, RunEvidence, interval, mapping, mappings, number, split_of, text, texts
+from headstart.reporting.evidence import (
+    Interval,
+    RunEvidence,
+    interval,
+    mapping,
+    mappings,
+    number,
+    split_of,
+    text,
+    texts,
+)
 from headstart.reporting.findings import CONFLICTING, LEAKS, SHORTCUT, SUSPICIOUS, of_kind
 from headstart.reporting.verdict import FEW_IMAGES, Headline, frequent_class, headline
 from headstart.reporting.wording import count_text, interval_text, metric_text, percent, score_text, shorten
@@ -83,14 +93,15 @@ def advise(evidence: RunEvidence) -> Advice:
 
     In this order: is there a test score; does the test share images with the training; is the score beyond doubt better
     than the class frequencies alone; can the label be told without the object; is the interval narrow enough to say
-    anything; are nearest neighbours better; is a class missed more often than found. Whatever holds first is the
-    verdict; if nothing does, the model can be used.
+    anything; are nearest neighbours better; is a class missed more often than found; is the test beyond doubt harder
+    than the images that the model was chosen by. Whatever holds first is the verdict; if nothing does, the model can
+    be used.
     """
     found = headline(evidence.metrics)
     if found is None:
         return Advice(
             "Cannot tell",
-            "No test score could be measured, so nothing is known of how the model does on images that it has not seen.",
+            "No test score could be measured: nothing is known of how the model does on images that it has not seen.",
             "Hold images back and fit again: headstart fit DATA --test 0.2.",
         )
     case = _Case(evidence, found, _weakest(evidence))
@@ -101,6 +112,7 @@ def advise(evidence: RunEvidence) -> Advice:
         _too_wide,
         _neighbours_better,
         _class_missed,
+        _unlike,
     )
     advice = next((said for judge in judges if (said := judge(case))), None) or _usable(case)
     return Advice(advice.answer, advice.why, advice.action, (*advice.cautions, *_cautions(case)))
@@ -156,7 +168,9 @@ def _neighbours_better(case: _Case) -> Advice | None:
     found = case.found
     if found.knn is None or found.ci95 is None or not all(found.beats(found.knn, end) for end in found.ci95):
         return None
-    why = f"{case.named}; k-nearest neighbours on the same features give {case.score(found.knn)}, which is surely better."
+    why = (
+        f"{case.named}; k-nearest neighbours on the same features give {case.score(found.knn)}, which is surely better."
+    )
     return Advice("Not yet", why, _better_model(case))
 
 
@@ -171,16 +185,34 @@ def _class_missed(case: _Case) -> Advice | None:
     return Advice("Not yet", why, _label_more(case, weak))
 
 
+def _unlike(case: _Case) -> Advice | None:
+    """A score that falls from folds to a split that the data came with: its images are of another kind."""
+    found, metrics = case.found, case.evidence.metrics
+    before = interval(split_of(metrics, "val"), f"{found.metric}_ci95")
+    given = mapping(metrics, "protocol").get("test") == "given"
+    if not given or found.ci95 is None or before is None:
+        return None
+    if not all(found.beats(old, new) for old in before for new in found.ci95):
+        return None
+    why = (
+        f"{case.named} on the test images, but {case.score(number(split_of(metrics, 'val'), found.metric) or 0.0)} "
+        f"({interval_text(found.metric, before)}) on the images that it was chosen by. The test images are unlike "
+        "them, and those that it will meet may be unlike both."
+    )
+    more = (
+        "Add labelled images like those of the test to the training; headstart gap DATA --split shows how they differ."
+    )
+    return Advice("Not yet", why, more)
+
+
 def _usable(case: _Case) -> Advice:
     found = case.found
     why = f"{case.named}"
     if found.majority is not None:
         why += f"; the whole interval is better than {case.rival} ({case.score(found.majority)})"
     if case.weak is not None:
-        why += (
-            f". The class found least is “{shorten(case.weak.name)}”, with a recall of {percent(case.weak.recall)} "
-            f"({interval_text('accuracy', case.weak.ci95)})"
-        )
+        recall = f"{percent(case.weak.recall)} ({interval_text('accuracy', case.weak.ci95)})"
+        why += f". The class that is found least often is “{shorten(case.weak.name)}”, with a recall of {recall}"
     return Advice("Use it", why + ".", _next_step(case))
 
 
@@ -189,7 +221,7 @@ def _next_step(case: _Case) -> str:
     audit = case.evidence.audit
     suspicious, conflicting = (len(of_kind(audit, kind)) for kind in (SUSPICIOUS, CONFLICTING))
     if suspicious:
-        return f"Look at the {count_text(suspicious, 'suspicious label')} among the findings; each that is wrong costs accuracy."
+        return f"Look at the {count_text(suspicious, 'suspicious label')} among the findings of the audit."
     if conflicting:
         return f"Settle the {count_text(conflicting, 'picture')} that carry two labels; the findings list them."
     weak, average = case.weak, number(split_of(case.evidence.metrics, "test"), "balanced_accuracy")

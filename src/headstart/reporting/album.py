@@ -69,7 +69,9 @@ def make_album(rows: Predictions, classes: Labels, pictures: Pictures, most: int
     shown = []
     for row in order:
         anchor = pair_anchor(_numbers(rows.truth[row], numbers), _numbers(rows.predicted[row], numbers))
-        shown.append(_image(rows, classes, row, bool(correct[row]), numbers, "" if anchor in anchors else anchor, pictures))
+        shown.append(
+            _image(rows, classes, row, bool(correct[row]), numbers, "" if anchor in anchors else anchor, pictures)
+        )
         anchors.add(anchor)
     met = {number for one in shown for number in f"{one.truths} {one.answers}".split()}
     choices = tuple((number, shorten(name)) for name, number in numbers.items() if str(number) in met)

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from headstart.reporting.evidence import RunEvidence, Values, interval, mapping, mappings, number, text
-from headstart.reporting.wording import metric_text, percent, score_text, shorten
+from headstart.reporting.evidence import RunEvidence, interval, mapping, mappings, number, text
+from headstart.reporting.wording import interval_text, metric_text, percent, score_text, shorten
 
 # The plot of a drawing, in its own units; the rest is for the labels.
 LEFT, TOP, WIDTH, HEIGHT = 46, 12, 300, 150
@@ -65,19 +65,27 @@ def coverage_chart(evidence: RunEvidence) -> Chart | None:
     if len(curve) < 2:
         return None
     top = max(high for *_, (_, high) in curve) or 1.0
-    across, up = (lambda share: LEFT + WIDTH * share), (lambda risk: TOP + HEIGHT * (1 - min(risk / top, 1.0)))
+
+    def across(share: float) -> float:
+        return LEFT + WIDTH * share
+
+    def up(risk: float) -> float:
+        return TOP + HEIGHT * (1 - min(risk / top, 1.0))
+
     points = [(across(coverage), up(risk)) for coverage, risk, _ in curve]
     upper = [(across(coverage), up(high)) for coverage, _, (_, high) in curve]
     lower = [(across(coverage), up(low)) for coverage, _, (low, _) in reversed(curve)]
     half = min(curve, key=lambda one: abs(one[0] - 0.5))
     said = (
-        f"Of the surest {percent(half[0])} of the answers {percent(half[1])} are wrong "
-        f"({percent(half[2][0])} to {percent(half[2][1])}), of all {percent(curve[-1][1])}."
+        f"Of the surest {100 * half[0]:.0f}% of the answers {percent(half[1])} are wrong "
+        f"({interval_text('accuracy', half[2])}), of all answers {percent(curve[-1][1])}."
     )
     ticks = tuple((up(top * share), percent(top * share)) for share in (0, 0.5, 1))
     marks = tuple((across(share), f"{100 * share:.0f}%") for share in (0, 0.25, 0.5, 0.75, 1))
     line = Line("share wrong", _path(points), points[-1], "first")
-    return Chart("Coverage and risk", said, "share of the answers that is kept", ticks, marks, (line,), _path(upper + lower))
+    return Chart(
+        "Coverage and risk", said, "share of the answers that is kept", ticks, marks, (line,), _path(upper + lower)
+    )
 
 
 def _column(rows: Sequence[Mapping[str, float]], name: str) -> list[float]:

@@ -163,17 +163,19 @@ def read_evidence(folder: Path) -> RunEvidence:
             missing.append(f"{error}.")
             return nothing
 
-    names = ("ladder", "audit", "run", "plan", "evaluation", "fingerprint")
-    ladder, audit, run, plan, evaluation, fingerprint = (kept(_read_json, f"{name}.json", {}) for name in names)
+    def record(name: str) -> Values:
+        nothing: Values = {}
+        return kept(_read_json, f"{name}.json", nothing)
+
     return RunEvidence(
         folder=folder,
         metrics=metrics,
-        ladder=ladder,
-        audit=audit,
-        run=run,
-        plan=plan,
-        evaluation=evaluation,
-        fingerprint=fingerprint,
+        ladder=record("ladder"),
+        audit=record("audit"),
+        run=record("run"),
+        plan=record("plan"),
+        evaluation=record("evaluation"),
+        fingerprint=record("fingerprint"),
         history=kept(_read_history, "history.csv", ()),
         predictions=kept(_read_predictions, "predictions.parquet", None),
         training=kept(_read_training, "training.parquet", None),
@@ -250,7 +252,9 @@ def _read_json(path: Path) -> Values:
 def _read_history(path: Path) -> tuple[Mapping[str, float], ...]:
     try:
         reader = csv.DictReader(io.StringIO(path.read_text("utf-8")))
-        lines = tuple({key: float(value) for key, value in line.items()} for line in itertools.islice(reader, _MOST_EPOCHS))
+        lines = tuple(
+            {key: float(value) for key, value in line.items()} for line in itertools.islice(reader, _MOST_EPOCHS)
+        )
     except FileNotFoundError:
         raise
     except (OSError, ValueError, TypeError, csv.Error) as error:
@@ -313,7 +317,10 @@ def _addresses(table: pa.Table, files: Collection[str]) -> dict[str, str]:
     import pyarrow.compute as pc
 
     found = table.filter(pc.is_in(table["file"], value_set=pa.array(sorted(files), pa.string())))
-    return {str(file): str(image) for file, image in zip(*(found[name].to_pylist() for name in ("file", "image")), strict=True)}
+    return {
+        str(file): str(image)
+        for file, image in zip(*(found[name].to_pylist() for name in ("file", "image")), strict=True)
+    }
 
 
 def _labels(value: Any) -> Labels:

@@ -36,8 +36,8 @@ def view_gap(fingerprint: Values) -> Finding | None:
         for key, (times, low, high) in found.items()
     )
     note = (
-        f"How far the activations of these images lie from those of ImageNet, where a sample of ImageNet itself is 1; up "
-        f"to {FITS:g} the layers fit, from {FAR:g} on they do not. Lines are 95% intervals; no label was looked at."
+        f"How far the activations of these images lie from those of ImageNet, where a sample of ImageNet itself is 1; "
+        f"up to {FITS:g} the layers fit, from {FAR:g} on they do not. Lines are 95% intervals; no label was looked at."
     )
     return Finding(shorten(text(fingerprint, "reading"), TEXT_LENGTH), bars, note)
 

@@ -50,7 +50,10 @@ def card_of(evidence: RunEvidence) -> str:
         "How to reproduce": _reproduction(evidence),
     }
     name = plain(shorten(evidence.folder.resolve().name, 100))
-    parts = [f"# Model card: {name}\n", *(f"## {title}\n\n" + "\n".join(lines) + "\n" for title, lines in sections.items())]
+    parts = [
+        f"# Model card: {name}\n",
+        *(f"## {title}\n\n" + "\n".join(lines) + "\n" for title, lines in sections.items()),
+    ]
     return "\n".join(parts)
 
 
@@ -66,7 +69,9 @@ def _details(evidence: RunEvidence) -> Iterator[str]:
     yield from _list(model_facts(evidence.metrics))
     classes = "labels" if evidence.multilabel else "classes"
     yield f"- {classes}: {len(evidence.classes):,} ({plain(listed(evidence.classes, 600))})"
-    yield from _list((("made with headstart", text(evidence.run, "headstart")), ("made on", text(evidence.run, "started"))))
+    yield from _list(
+        (("made with headstart", text(evidence.run, "headstart")), ("made on", text(evidence.run, "started")))
+    )
     yield "- contact, citation: " + _UNKNOWN
 
 
@@ -102,7 +107,7 @@ def _metrics(evidence: RunEvidence) -> Iterator[str]:
 def _evaluation_data(evidence: RunEvidence) -> Iterator[str]:
     yield from _list(view_reproduction(evidence).protocol)
     if evidence.nested:
-        yield "- the estimate stands for the procedure, not for the one model that was saved, which was fitted on all images"
+        yield "- the estimate stands for the procedure; the one model that was saved was fitted on all images"
     yield "- where the images come from and whether they are like those in use: " + _UNKNOWN
 
 
@@ -158,8 +163,8 @@ def _caveats(evidence: RunEvidence) -> Iterator[str]:
     yield from (f"- {plain(caution)}" for caution in advice.cautions)
     yield from (f"- {plain(sentence)}" for sentence in evidence.missing)
     yield "- scores hold for images like those of the test; measure again on images from where the model will be used"
-    licence = text(evidence.metrics, "licence")
-    yield f"- licence of the backbone's weights: {plain(shorten(licence, 100)) or 'unknown'}; that of your data may add to it"
+    licence = plain(shorten(text(evidence.metrics, "licence"), 100)) or "unknown"
+    yield f"- licence of the backbone's weights: {licence}; that of the data may add to it"
 
 
 def _reproduction(evidence: RunEvidence) -> Iterator[str]:

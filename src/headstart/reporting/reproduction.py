@@ -67,11 +67,6 @@ def _protocol(evidence: RunEvidence) -> Iterable[tuple[str, str]]:
         if count:
             told = f"{count:,.0f}" + (f" in {count_text(int(groups), 'group')}" if groups else "")
             yield title, told + (f", {_ESTIMATES.get(estimate, shorten(estimate))}" if estimate else "")
-    seed = number(evidence.metrics, "seed")
-    if seed is not None:
-        yield "seed", f"{seed:.0f}"
-    if evidence.run.get("started") and evidence.run.get("finished"):
-        yield "started, finished", f"{shorten(text(evidence.run, 'started'), 30)}, {text(evidence.run, 'finished')[:30]}"
 
 
 def _data(evidence: RunEvidence) -> Iterable[tuple[str, str]]:

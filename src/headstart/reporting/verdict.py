@@ -152,7 +152,7 @@ def _few(found: Headline) -> list[str]:
 
 
 def frequent_class(metrics: Values) -> str:
-    """The class, in quotation marks, whose share of the test images is what answering it always would reach, where that is one class."""
+    """The class in quotation marks whose share of the test is what answering it always reaches, where that is one."""
     test = split_of(metrics, "test")
     n, share = number(test, "n"), number(mapping(mapping(metrics, "baselines"), "majority"), "test_accuracy")
     per_class = mapping(test, "per_class")
