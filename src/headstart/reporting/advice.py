@@ -77,6 +77,11 @@ class _Case:
         return f"The {name} is {score_text(metric, self.found.value)}" + (f" (95% interval {bounds})" if bounds else "")
 
     @property
+    def images(self) -> str:
+        """What the images are called that it was judged on."""
+        return "images" if self.evidence.nested else "test images"
+
+    @property
     def rival(self) -> str:
         """What a model has to beat that looks at no image."""
         if self.evidence.multilabel or self.found.metric not in ("accuracy", "balanced_accuracy", "macro_f1"):
@@ -135,7 +140,7 @@ def _not_better(case: _Case) -> Advice | None:
         return None
     if found.beats(found.value, found.majority):
         why = f"{case.named}; {case.rival} gives {case.score(found.majority)}, which the interval does not exclude."
-        more = f"Label more test images: {found.n:,} can't tell this model from guessing."
+        more = f"Label more {case.images}: {found.n:,} can't tell this model from guessing."
         return Advice("Cannot tell", why, more)
     why = f"{case.named}, no better than {case.rival} ({case.score(found.majority)})."
     return Advice("Not yet", why, _better_model(case))
@@ -161,7 +166,8 @@ def _too_wide(case: _Case) -> Advice | None:
         f"{case.named}: on {count_text(found.n, 'image')} the interval spans half of the way from {case.rival} "
         f"({case.score(found.majority)}) to a perfect score."
     )
-    return Advice("Cannot tell", why, f"Label {3 * found.n:,} more test images: four times as many halve the interval.")
+    more = f"Label {3 * found.n:,} more {case.images}: four times as many halve the interval."
+    return Advice("Cannot tell", why, more)
 
 
 def _neighbours_better(case: _Case) -> Advice | None:
@@ -233,7 +239,7 @@ def _next_step(case: _Case) -> str:
     if more:
         return more
     if case.found.n < FEW_IMAGES:
-        return f"Label more test images: {count_text(case.found.n, 'image')} leave the interval wide."
+        return f"Label more {case.images}: {count_text(case.found.n, 'image')} leave the interval wide."
     return "Try it on images from where it will be used: headstart evaluate RUN NEW_DATA."
 
 

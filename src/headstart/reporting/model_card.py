@@ -25,7 +25,7 @@ FILE = "model_card.md"
 MOST_CLASSES = 300
 _UNKNOWN = "*Not known to the program that wrote this card: to be filled in by a person.*"
 # What Markdown or HTML would take for a sign of its own.
-_SIGNS = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$-])")
+_SIGNS = re.compile(r"[\\`*_\[\]<>#|~&$]|:(?=//)|(?<=www)\.")
 
 
 def write_card(evidence: RunEvidence) -> Path:
@@ -59,10 +59,10 @@ def card_of(evidence: RunEvidence) -> str:
 
 def plain(told: str) -> str:
     """Text in which Markdown and HTML see nothing but text."""
-    return _SIGNS.sub(lambda found: _ENTITIES.get(found[1], "\\" + found[1]), " ".join(told.split()))
+    return _SIGNS.sub(lambda found: _ENTITIES.get(found[0], "\\" + found[0]), " ".join(told.split()))
 
 
-_ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", "|": "&#124;", "`": "&#96;"}
+_ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", "|": "&#124;", "`": "&#96;", ":": "&#58;", ".": "&#46;"}
 
 
 def _details(evidence: RunEvidence) -> Iterator[str]:

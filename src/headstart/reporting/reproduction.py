@@ -61,7 +61,8 @@ def _protocol(evidence: RunEvidence) -> Iterable[tuple[str, str]]:
         yield "chosen by", _SELECTIONS.get(selection, shorten(selection))
     if text(protocol, "reason"):
         yield "why", shorten(text(protocol, "reason"), TEXT_LENGTH)
-    for name, title in (("test", "test images"), ("val", "validation images")):
+    judged = "images judged" if evidence.nested else "test images"
+    for name, title in (("test", judged), ("val", "validation images")):
         split = split_of(evidence.metrics, name)
         count, groups, estimate = number(split, "n"), number(split, "groups"), text(split, "estimate")
         if count:
@@ -75,7 +76,8 @@ def _data(evidence: RunEvidence) -> Iterable[tuple[str, str]]:
         yield "training images", _digest(evidence.training.table["hash"].to_pylist())
     rows = evidence.predictions
     if rows is not None and rows.hashes:
-        yield f"{'test' if rows.split == 'test' else 'validation'} images", _digest(rows.hashes)
+        kind = "judged" if evidence.nested else "test" if rows.split == "test" else "validation"
+        yield f"{kind} images", _digest(rows.hashes)
 
 
 def _records(evidence: RunEvidence) -> Iterable[tuple[str, str]]:
