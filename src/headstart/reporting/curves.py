@@ -49,7 +49,7 @@ def training_charts(evidence: RunEvidence) -> tuple[Chart, ...]:
     losses = {"training loss": _column(rows, "train_loss"), "validation loss": _column(rows, "val_loss")}
     scores = {f"validation {metric_text(metric)}": _column(rows, "val_score")}
     charts = (
-        _chart("Loss", losses, starts, lambda value: f"{value:.3g}"),
+        _chart("Loss", losses, starts, lambda value: f"{value:.2g}", low=0.0),
         _chart(f"Validation {metric_text(metric)}", scores, starts, lambda value: score_text(metric, value)),
     )
     return tuple(chart for chart in charts if chart is not None)
@@ -97,16 +97,18 @@ def _chart(
     series: Mapping[str, Sequence[float]],
     starts: tuple[tuple[int, str], ...],
     worded: Callable[[float], str],
+    low: float | None = None,
 ) -> Chart | None:
+    """One line a series over its steps; the scale begins at ``low``, or at the least value."""
     known = [value for column in series.values() for value in column if math.isfinite(value)]
     if not known:
         return None
-    low, high = min(known), max(known)
-    spread = high - low or abs(high) or 1.0
+    bottom, high = min(known) if low is None else min(low, *known), max(known)
+    spread = high - bottom or abs(high) or 1.0
     steps = max(len(column) for column in series.values()) - 1
 
     def place(step: float, value: float) -> Point:
-        return LEFT + WIDTH * step / steps, TOP + HEIGHT * (1 - (value - low) / spread)
+        return LEFT + WIDTH * step / steps, TOP + HEIGHT * (1 - (value - bottom) / spread)
 
     lines, said = [], []
     for number_, (name, column) in enumerate(series.items()):
@@ -115,9 +117,9 @@ def _chart(
             finite = [value for value in column if math.isfinite(value)]
             lines.append(Line(shorten(name), _path(points), points[-1], ("first", "second")[number_ % 2]))
             said.append(f"{shorten(name)} from {worded(finite[0])} to {worded(finite[-1])}")
-    ticks = tuple((place(0, value)[1], worded(value)) for value in (low, low + spread / 2, low + spread))
-    marks = ((place(0, low)[0], "0"), *((place(step, low)[0], "new start") for step, _ in starts[:6]))
-    ends = (*marks, (place(steps, low)[0], f"{steps}"))
+    ticks = tuple((place(0, value)[1], worded(value)) for value in (bottom, bottom + spread / 2, bottom + spread))
+    marks = ((place(0, bottom)[0], "0"), *((place(step, bottom)[0], "new start") for step, _ in starts[:6]))
+    ends = (*marks, (place(steps, bottom)[0], f"{steps}"))
     return Chart(title, f"{'; '.join(said)}, over {steps} steps.", "epochs", ticks, ends, tuple(lines))
 
 
