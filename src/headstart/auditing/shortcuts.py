@@ -1,0 +1,203 @@
+"""Shortcuts: labels that can be told without looking at the object: from image size, encoding, camera or border alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.auditing.cues import cues_of
+from headstart.auditing.findings import Finding
+from headstart.data.splits import assign, folds
+from headstart.evaluation.intervals import wilson
+from headstart.imaging.facts import Examined
+
+Floats = NDArray[np.float64]
+
+KIND, NOTE = "shortcut", "colour_tells"
+FOLDS = 5
+NEAR = 0.8
+"""A cue is called near to the model where its skill, at the lower end of its interval, is so much of the model's."""
+
+LEAST = 0.5
+"""And it must be so skilled itself: tell a class from the others in 75 % of images, where guessing tells it in 50 %."""
+
+CHANCE = 0.01
+"""Of a finding in data without any shortcut; it is shared by all cues and classes (Bonferroni)."""
+
+MOST_ROWS = 5000
+"""More rows are drawn from, class by class: enough to see what matters, and a second of work."""
+
+_NAMED = 3
+_NAMES = {
+    "size": "the image size",
+    "file_size": "the file size",
+    "encoding": "the file format and compression",
+    "camera": "the camera data in EXIF",
+    "border": "the border",
+    "colour": "the mean colour",
+}
+_WHY = {
+    "size": "images of one class may come from one source; resize or crop all alike",
+    "file_size": "images of one class may come from one source, or were compressed otherwise; encode all alike",
+    "encoding": "images of one class may come from one source; encode all alike",
+    "camera": "images of one class come from one camera; test on images of each class from each camera",
+    "border": "look for frames, marks or padding at the edge; crop them off, or add them to all classes alike",
+}
+
+
+@dataclass(frozen=True)
+class Skill:
+    """How well one class is told from the others: Youden's J, sensitivity + specificity - 1.
+
+    0 is guessing, 1 is perfect; ``low`` is the lower end of its interval.
+    """
+
+    value: float
+    low: float
+
+    @property
+    def balanced_accuracy(self) -> float:
+        return (1 + self.value) / 2
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a cue says of a class."""
+
+    cue: str
+    label: int
+    skill: Skill
+    model: float
+
+
+def shortcuts(
+    examined: Sequence[Examined],
+    classes: Sequence[str],
+    targets: NDArray[np.generic],
+    owners: NDArray[np.int64],
+    probabilities: Floats,
+    *,
+    seed: int = 0,
+) -> tuple[Finding, ...]:
+    """Cues that tell a class nearly as well as the model does, the strongest first.
+
+    Each cue is fitted on four fifths of the rows and asked on the last (out of fold, groups kept whole). Size,
+    encoding, camera and border should tell nothing; where they do the finding is a ``shortcut``. The border counts only
+    where it tells more than a ring inside the image does: that a meadow is green at the edge, too, is no shortcut.
+    Colour is a fair sign of many things, so it is a note, ``colour_tells``.
+
+    Parameters
+    ----------
+    examined, targets, owners:
+        Looks, labels (numbers (n,), or bool (n, C)) and groups of the same n development rows.
+    probabilities:
+        (n, C) of models that had not seen the row; NaN where there is none.
+    seed:
+        Of folds and draws.
+    """
+    told = told_by_cues(examined, targets, owners, probabilities, seed=seed)
+    findings = []
+    for name in dict.fromkeys(one.cue for one in sorted(told, key=lambda one: -one.skill.low)):
+        ones = sorted((one for one in told if one.cue == name), key=lambda one: -one.skill.low)
+        findings.append(_finding(name, ones, classes))
+    return tuple(sorted(findings, key=lambda one: (one.kind == NOTE, -(one.score or 0.0))))
+
+
+def told_by_cues(
+    examined: Sequence[Examined],
+    targets: NDArray[np.generic],
+    owners: NDArray[np.int64],
+    probabilities: Floats,
+    *,
+    seed: int = 0,
+) -> tuple[Told, ...]:
+    """The cues and classes behind :func:`shortcuts`, which has the parameters."""
+    rows = np.flatnonzero(np.isfinite(probabilities).all(1))
+    if len(rows) > MOST_ROWS:
+        share = MOST_ROWS / len(rows)
+        rows = rows[assign(targets[rows], None, (share, 1 - share), seed) == 0]
+    if len(rows) < 2 * FOLDS:
+        return ()
+    labels, owners, probabilities = targets[rows], owners[rows], probabilities[rows]
+    cues = cues_of([examined[row] for row in rows.tolist()])
+    pairs = folds(labels, owners, FOLDS, seed)
+    present = labels.astype(bool) if labels.ndim == 2 else np.eye(probabilities.shape[1], dtype=bool)[labels]
+    level = 1 - 2 * CHANCE / (max(1, len(cues) - 1) * present.shape[1])
+    skills = {name: _skills(cue, present, owners, pairs, level) for name, cue in cues.items() if cue.shape[1]}
+    model = [_skill(probabilities[:, label], present[:, label], owners, level) for label in range(present.shape[1])]
+    return tuple(
+        Told(name, label, skill, model[label].value)
+        for name, found in skills.items()
+        if name != "inside"
+        for label, skill in enumerate(found)
+        if skill.low >= max(LEAST, NEAR * model[label].value)
+        and (name != "border" or skill.low > skills["inside"][label].value)
+    )
+
+
+def _skills(
+    columns: Floats,
+    present: NDArray[np.bool_],
+    owners: NDArray[np.int64],
+    pairs: Sequence[tuple[NDArray[np.int64], ...]],
+    level: float,
+) -> list[Skill]:
+    """The skill of a cue for each class, out of fold."""
+    scores = np.full(present.shape, np.nan)
+    for seen, held in pairs:
+        scores[held] = _regression(columns[seen], present[seen].astype(np.float64), columns[held])
+    judged = np.isfinite(scores).all(1)
+    return [
+        _skill(scores[judged, label], present[judged, label], owners[judged], level)
+        for label in range(present.shape[1])
+    ]
+
+
+def _regression(seen: Floats, present: Floats, held: Floats) -> Floats:
+    """The share of each class by least squares on columns of zeros and ones, (m, C).
+
+    A closed form, so that hundreds of classes cost no more than two. The ridge of one row a column lets a bin with a
+    single row count half.
+    """
+    mean = present.mean(0)
+    centre = seen.mean(0)
+    rows = seen - centre
+    slopes = np.linalg.solve(rows.T @ rows + np.eye(seen.shape[1]), rows.T @ (present - mean))
+    return np.asarray((held - centre) @ slopes + mean)
+
+
+def _skill(scores: Floats, present: NDArray[np.bool_], owners: NDArray[np.int64], level: float) -> Skill:
+    """Youden's J of "score above the share of the class", with the lower end of Newcombe's interval (1998, method 10).
+
+    A group counts as one image: frames of one video are no independent evidence.
+    """
+    if not present.any() or present.all():
+        return Skill(0.0, -1.0)
+    named = scores > present.mean()
+    sensitivity, false_alarms = float(named[present].mean()), float(named[~present].mean())
+    hits, misses = (len(np.unique(owners[of])) for of in (present, ~present))
+    least = wilson(sensitivity * hits, hits, level)[0]
+    most = wilson(false_alarms * misses, misses, level)[1]
+    value = sensitivity - false_alarms
+    return Skill(value, value - math.hypot(sensitivity - least, most - false_alarms))
+
+
+def _finding(name: str, ones: Sequence[Told], classes: Sequence[str]) -> Finding:
+    parts = [
+        f"{classes[one.label]} from the other classes in {one.skill.balanced_accuracy:.0%} "
+        f"(the model {(1 + one.model) / 2:.0%})"
+        for one in ones[:_NAMED]
+    ]
+    more = f" and {len(ones) - _NAMED} more" if len(ones) > _NAMED else ""
+    evidence = (
+        f"{_NAMES[name]} alone tells {', '.join(parts)}{more} of images, both sides counted alike; guessing tells 50 %"
+    )
+    score = round(ones[0].skill.low, 4)
+    if name == "colour":
+        action = "fine if colour makes the class; if it comes from light, camera or staining, vary it in training"
+        return Finding("", NOTE, evidence, action, score)
+    return Finding("", KIND, evidence, f"{_WHY[name]}; else the model may learn this and not the object", score)
