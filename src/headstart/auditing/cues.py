@@ -1,4 +1,4 @@
-"""What could give a label away without the object, as columns of zeros and ones: size, encoding, camera, border, colour."""
+"""What could give a label away without the object: size, encoding, camera, border and colour, as zeros and ones."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ NO_DETAIL = 0.15
 """A detail below this is none: a smooth image has 1/16, and of 5,500 images of eight sets only 8 MR images have less
 (``bench/planted_faults.py`` blurs and enlarges others)."""
 
-FAR_BELOW = -2.5
+FAR_BELOW = -3.0
 """And it must lie so many robust standard deviations (of its logarithm) below that of the data: MR images are smooth by
 nature, and a data set of soft images is no list of faults."""
 
@@ -25,7 +25,10 @@ DARK = 51.0
 
 WASHED_OUT = 153.0
 """The 5th percentile of a washed-out image is above three fifths of the range, and a quarter of its pixels is white;
-drawings, whose paper is white, are told by what the data have."""
+as far from what the data have as :data:`FAR_ABOVE`: drawings have white paper."""
+
+FAR_ABOVE = 3.5
+"""Robust standard deviations; the usual limit for outliers (Iglewicz and Hoaglin 1993)."""
 
 WHITE = 0.25
 CONSTANT = 2.0
@@ -149,12 +152,13 @@ def _dark(looks: Sequence[Appearance]) -> Rows:
 
 
 def _washed_out(looks: Sequence[Appearance]) -> Rows:
+    far = robust_scores([look.dark_end for look in looks]) > FAR_ABOVE
     found = _beyond(
         [look.dark_end for look in looks],
-        lambda dark, usual: dark > max(WASHED_OUT, (255 + usual) / 2),
+        lambda dark, usual: dark > WASHED_OUT,
         lambda dark, usual: (f"95 % of its pixels are lighter than {dark:.0f} of 255; {usual:.0f} is usual", dark),
     )
-    return {row: why for row, why in found.items() if looks[row].clipped >= WHITE}
+    return {row: why for row, why in found.items() if far[row] and looks[row].clipped >= WHITE}
 
 
 def _beyond(

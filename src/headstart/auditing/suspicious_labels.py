@@ -174,7 +174,7 @@ def suspicions(
     labels that do not exclude each other, absence is the rule and probabilities of rare ones are low, so confident
     learning on "has it" and "has it not" must agree.
     """
-    judged: Bools = np.isfinite(probabilities).all(1)
+    judged = np.asarray(np.isfinite(probabilities).all(1))
     if not judged.any():
         return ()
     if targets.ndim == 2:
