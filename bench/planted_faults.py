@@ -54,9 +54,10 @@ from headstart.training.gathering import examples_of, extract_all
 from headstart.training.strategies import STRATEGIES
 
 LABEL_SETS = ("hymenoptera", "flowers5", "rsscn7", "brain_mri4", "pacs/sketch", "pacs/art_painting", "pacs/photo")
-IMAGE_SETS = ("hymenoptera", "flowers5", "rsscn7", "pacs/photo")
+IMAGE_SETS = ("hymenoptera", "flowers5", "rsscn7", "pacs/photo", "pacs/sketch")
 CLEAN_SETS = (*LABEL_SETS, "pacs/cartoon")
 STRANGERS = {"rsscn7": "flowers5"}  # the other sets get images of rsscn7
+GREY = ("pacs/sketch",)  # where a grey image is nothing strange
 SWAPPED, RECALL = 0.05, 0.8
 SOFT = ("blurred", "upscaled")  # one continuum: a finding of either is right for both
 TOP = ("features",)
@@ -221,6 +222,8 @@ def images(data: Path, name: str, compiled: CompiledTrunk, seed: int) -> dict[st
         for finding in audited(Path(folder) / "copy", compiled, seed):
             found["soft" if finding.kind in SOFT else finding.kind].add(finding.file)
             found[finding.kind].add(finding.file)
+    if name in GREY:
+        del planted["grey_among_colour"]
     planted["soft"] = [file for kind in SOFT for file in planted[kind]]
     return {
         kind: [len(files), len(found[kind] & set(files)), len(found[kind])]
@@ -283,8 +286,8 @@ def images_report(kept: dict[str, Any]) -> None:
         by_set: dict[str, list[list[int]]] = defaultdict(list)
         for key, value in kept.items():
             if key.startswith("images|"):
-                by_set[key.split("|")[1]].append(value[kind])
-        each = ", ".join(f"{name} {rates(found)}" for name, found in by_set.items())
+                by_set[key.split("|")[1]] += [value[kind]] if kind in value else []
+        each = ", ".join(f"{name} {rates(found)}" for name, found in by_set.items() if found)
         together = [one for found in by_set.values() for one in found]
         planted = sum(one[0] for one in together)
         print(f"| {kind} | {planted} | {rates(together, ' | ')} | {each} |")

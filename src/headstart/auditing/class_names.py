@@ -11,10 +11,12 @@ from itertools import combinations
 from headstart.auditing.findings import Finding
 
 KIND = "similar_class_names"
-LETTERS_A_SLIP = 6
-"""One slip of the keyboard (a letter too many, too few, wrong, or two swapped) is taken for a typing error in words of
-at least so many letters: of the names of ImageNet and CIFAR-100, shorter ones mostly differ by one letter because they
-mean different things (cat and rat)."""
+LEAST_LETTERS = 5
+"""A letter too many or too few, or two swapped, is taken for a slip in words of at least so many letters."""
+
+LEAST_LETTERS_WRONG = 8
+"""And a wrong letter in words of so many: among the thousand names of ImageNet four pairs of six letters differ by one
+and mean different things (castle and cattle), and none that are longer."""
 
 # A list of so many names and more is one of word pairs that nobody typed by hand; comparing all would take long.
 _MOST_NAMES = 3000
@@ -53,22 +55,24 @@ def _pairs(names: tuple[str, ...]) -> Iterator[tuple[str, str, str]]:
                 if pair not in seen and _letters(pair[0]):
                     seen.add(pair)
                     yield (*pair, reason)
-    words = {name: _letters(name) for name in names}
-    for pair in _neighbouring(words):
-        if pair not in seen and _is_slip(words[pair[0]], words[pair[1]]):
+    for pair in _a_letter_apart(names):
+        if pair not in seen and _is_slip(*pair):
             yield (*pair, "only by a slip")
 
 
-def _neighbouring(words: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Pairs that share what is left when one letter is taken out of each, or of one of them: all within one slip.
+def _a_letter_apart(names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Pairs with the same digits that share what is left when a letter is taken out of one or of both.
 
     Their number grows with the number of names and not with its square.
     """
-    places: defaultdict[str, list[str]] = defaultdict(list)
-    for name, word in words.items():
-        for left in {word, *(word[:place] + word[place + 1 :] for place in range(len(word)))}:
-            places[left].append(name)
-    pairs = {pair for names in places.values() if len(names) > 1 for pair in combinations(sorted(names), 2)}
+    places: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for name in names:
+        word = _letters(name)
+        if len(word) >= LEAST_LETTERS:
+            taken = [word[:place] + word[place + 1 :] for place in range(len(word)) if not word[place].isdigit()]
+            for left in {word, *taken}:
+                places[_digits(word), left].append(name)
+    pairs = {pair for alike in places.values() for pair in combinations(alike, 2)}
     yield from sorted(pairs)
 
 
@@ -89,17 +93,28 @@ def _singular(name: str) -> str:
 
 
 def _is_slip(one: str, other: str) -> bool:
-    """Whether one insertion, deletion, substitution or swap of neighbours leads from one to the other."""
-    if one == other or min(len(one), len(other)) < LETTERS_A_SLIP or _digits(one) != _digits(other):
-        return False
+    """Whether one insertion, deletion, substitution or swap leads from one name to the other, in a word long enough.
+
+    So ``stage II`` and ``stage III`` are two names: what differs is a word of two letters.
+    """
+    words, others = (re.split(r"[\W_]+", name.casefold()) for name in (one, other))
+    if len(words) == len(others):
+        differing = [pair for pair in zip(words, others, strict=True) if pair[0] != pair[1]]
+        return len(differing) == 1 and _is_slip_of_a_word(_letters(differing[0][0]), _letters(differing[0][1]))
+    return _is_slip_of_a_word(_letters(one), _letters(other))
+
+
+def _is_slip_of_a_word(one: str, other: str) -> bool:
     short, long = sorted((one, other), key=len)
+    if len(short) < LEAST_LETTERS:
+        return False
     start = 0
     while start < len(short) and short[start] == long[start]:
         start += 1
     if len(long) > len(short):
         return short[start:] == long[start + 1 :]
     swapped = short[start : start + 2] == long[start : start + 2][::-1] and short[start + 2 :] == long[start + 2 :]
-    return swapped or short[start + 1 :] == long[start + 1 :]
+    return swapped or (len(long) >= LEAST_LETTERS_WRONG and short[start + 1 :] == long[start + 1 :])
 
 
 def _digits(word: str) -> str:

@@ -15,7 +15,7 @@ from headstart.training.strategies import STRATEGIES, Strategy, learn
 FOLDS = 5
 
 AUDITOR = STRATEGIES["linear_probe_all_stages"]
-"""Of the probes it ranked swapped labels best on all of seven sets (``bench/planted_faults.py``)."""
+"""The probe that ranked swapped labels best in ``bench/planted_faults.py``."""
 
 
 def cross_fitted(examples: Examples, *, seed: int, strategy: Strategy = AUDITOR) -> NDArray[np.float64]:

@@ -20,8 +20,8 @@ FAR_BELOW = -3.0
 """And it must lie so many robust standard deviations (of its logarithm) below that of the data: MR images are smooth by
 nature, and a data set of soft images is no list of faults."""
 
-DARK = 51.0
-"""The 99th percentile of a dark image's luma is below a fifth of the range, and below half of what the data have."""
+DARK = 64.0
+"""The 99th percentile of a dark image's luma is below a quarter of the range, and below half of what the data have."""
 
 WASHED_OUT = 153.0
 """The 5th percentile of a washed-out image is above three fifths of the range, and a quarter of its pixels is white;
@@ -92,6 +92,8 @@ def image_quality(files: Sequence[str], examined: Sequence[Examined]) -> tuple[F
     found["dark"], found["overexposed"] = _dark(looks), _washed_out(looks)
     found["tiny"] = _tiny(examined)
     found["grey_among_colour"], found["colour_among_grey"] = _strangers(examined)
+    for row in (*found["dark"], *found["overexposed"]):  # that shows no colour, either, and that is no fault of its own
+        found["grey_among_colour"].pop(row, None)
     found["exif_rotated"] = {
         row: (f"EXIF orientation {one.facts.orientation}", None)
         for row, one in enumerate(examined)

@@ -24,10 +24,10 @@ LEAST = 0.5
 where guessing tells it in 50 %."""
 
 NEAR = 0.8
-"""And of what comes from the picture, so much of the model's skill. File size, border and colour follow from what is
-shown: on eight clean sets file size reached 0.59 of the model's skill, colour 0.66 (``bench/planted_faults.py``)."""
+"""And of what comes from the picture, so much of the model's skill. File size and colour follow from what is shown: on
+eight untouched sets either reached 0.6 of the model's skill (``bench/planted_faults.py``)."""
 
-FROM_THE_PICTURE = ("file_size", "border", "colour")
+FROM_THE_PICTURE = ("file_size", "colour")
 
 CHANCE = 0.01
 """Of a finding in data without any shortcut; it is shared by all cues and classes (Bonferroni)."""
@@ -107,10 +107,10 @@ def shortcuts(
     """Cues that tell a class far better than chance, the strongest first.
 
     Each cue is fitted on four fifths of the rows and asked on the last (out of fold, groups kept whole). Size,
-    encoding, camera and border should tell nothing; where they do the finding is a ``shortcut``. File size and border
-    depend on what is shown, too, so they count only where they come near to the model, and the border only where it
-    tells more than a ring inside the image does: that a meadow is green at the edge, too, is no shortcut. Colour is a
-    fair sign of many things, so where it comes near to the model there is a note, ``colour_tells``.
+    encoding, camera and border should tell nothing; where they do the finding is a ``shortcut``. The border counts only
+    where it tells more than a ring inside the image does: that a meadow is green at the edge, too, is no shortcut. File
+    size depends on what is shown, too, so it counts only where it comes near to the model. Colour is a fair sign of
+    many things, so where it comes near to the model there is a note, ``colour_tells``.
 
     Parameters
     ----------
@@ -146,11 +146,13 @@ def told_by_cues(
         return ()
     labels, owners, probabilities = targets[rows], owners[rows], probabilities[rows]
     cues = cues_of([examined[row] for row in rows.tolist()])
-    pairs = folds(labels, owners, FOLDS, seed)
     present = labels.astype(bool) if labels.ndim == 2 else np.eye(probabilities.shape[1], dtype=bool)[labels]
-    level = 1 - 2 * CHANCE / (max(1, len(cues) - 1) * present.shape[1])
-    skills = {name: _skills(cue, present, owners, pairs, level) for name, cue in cues.items() if cue.shape[1]}
-    model = [_skill(probabilities[:, label], present[:, label], owners, level) for label in range(present.shape[1])]
+    truth = _Truth.of(present, owners, 1 - 2 * CHANCE / (max(1, len(cues) - 1) * present.shape[1]))
+    pairs = folds(labels, owners, FOLDS, seed)
+    model = truth.skills(probabilities)
+    skills = {
+        name: truth.skills(_out_of_fold(columns, present, pairs)) for name, columns in cues.items() if columns.shape[1]
+    }
     inside = skills.pop("inside", None)
     return tuple(
         Told(name, label, skill, model[label].value, inside[label].value if inside else 0.0)
@@ -159,51 +161,64 @@ def told_by_cues(
     )
 
 
-def _skills(
-    columns: Floats,
-    present: NDArray[np.bool_],
-    owners: NDArray[np.int64],
-    pairs: Sequence[tuple[NDArray[np.int64], ...]],
-    level: float,
-) -> list[Skill]:
-    """The skill of a cue for each class, out of fold."""
+@dataclass(frozen=True, eq=False)
+class _Truth:
+    """Which rows have which class, bool (n, C), and how many groups have a row with it, and one without it, (C,)."""
+
+    present: NDArray[np.bool_]
+    having: NDArray[np.int64]
+    lacking: NDArray[np.int64]
+    level: float
+
+    @classmethod
+    def of(cls, present: NDArray[np.bool_], owners: NDArray[np.int64], level: float) -> _Truth:
+        _, group, size = np.unique(owners, return_inverse=True, return_counts=True)
+        counts = np.zeros((len(size), present.shape[1]), np.int64)
+        np.add.at(counts, group, present)
+        return cls(present, (counts > 0).sum(0), (counts < size[:, None]).sum(0), level)
+
+    def skills(self, scores: Floats) -> list[Skill]:
+        """Youden's J of "score above the share of the class", with the lower end of Newcombe's interval (1998).
+
+        A group counts as one image: frames of one video are no independent evidence. Rows without a score (NaN) name
+        nothing.
+        """
+        named = scores > self.present.mean(0)
+        return [self._skill(named[:, label], label) for label in range(self.present.shape[1])]
+
+    def _skill(self, named: NDArray[np.bool_], label: int) -> Skill:
+        present, having, lacking = self.present[:, label], int(self.having[label]), int(self.lacking[label])
+        if not having or not lacking:
+            return Skill(0.0, -1.0)
+        hits = int((named & present).sum())
+        sensitivity = hits / int(present.sum())
+        false_alarms = (int(named.sum()) - hits) / int((~present).sum())
+        least = wilson(sensitivity * having, having, self.level)[0]
+        most = wilson(false_alarms * lacking, lacking, self.level)[1]
+        value = sensitivity - false_alarms
+        return Skill(value, value - math.hypot(sensitivity - least, most - false_alarms))
+
+
+def _out_of_fold(
+    columns: Floats, present: NDArray[np.bool_], pairs: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
+) -> Floats:
+    """Scores of each class (n, C) from fits that had not seen the row; NaN for rows that are never held out."""
     scores = np.full(present.shape, np.nan)
     for seen, held in pairs:
         scores[held] = _regression(columns[seen], present[seen].astype(np.float64), columns[held])
-    judged = np.isfinite(scores).all(1)
-    return [
-        _skill(scores[judged, label], present[judged, label], owners[judged], level)
-        for label in range(present.shape[1])
-    ]
+    return scores
 
 
 def _regression(seen: Floats, present: Floats, held: Floats) -> Floats:
     """The share of each class by least squares on columns of zeros and ones, (m, C).
 
-    A closed form, so that hundreds of classes cost no more than two. The ridge of one row a column lets a bin with a
-    single row count half.
+    A closed form, so that hundreds of classes cost hardly more than two. The ridge of one row a column lets a bin with
+    a single row count half.
     """
-    mean = present.mean(0)
-    centre = seen.mean(0)
+    mean, centre = present.mean(0), seen.mean(0)
     rows = seen - centre
     slopes = np.linalg.solve(rows.T @ rows + np.eye(seen.shape[1]), rows.T @ (present - mean))
     return np.asarray((held - centre) @ slopes + mean)
-
-
-def _skill(scores: Floats, present: NDArray[np.bool_], owners: NDArray[np.int64], level: float) -> Skill:
-    """Youden's J of "score above the share of the class", with the lower end of Newcombe's interval (1998, method 10).
-
-    A group counts as one image: frames of one video are no independent evidence.
-    """
-    if not present.any() or present.all():
-        return Skill(0.0, -1.0)
-    named = scores > present.mean()
-    sensitivity, false_alarms = float(named[present].mean()), float(named[~present].mean())
-    hits, misses = (len(np.unique(owners[of])) for of in (present, ~present))
-    least = wilson(sensitivity * hits, hits, level)[0]
-    most = wilson(false_alarms * misses, misses, level)[1]
-    value = sensitivity - false_alarms
-    return Skill(value, value - math.hypot(sensitivity - least, most - false_alarms))
 
 
 def _finding(name: str, ones: Sequence[Told], classes: Sequence[str]) -> Finding:

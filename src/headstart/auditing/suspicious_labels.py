@@ -110,7 +110,9 @@ def neighbours_of(
         reference_owners=reference_owners[drawn],
     )
     real = np.isfinite(similarity)  # minus infinity where a row's group left it too few
-    counts = (encoded[drawn][index] * real[:, :, None]).sum(1)
+    counts = np.zeros((len(features), encoded.shape[1]))
+    for place in range(count):  # one neighbour at a time: all of them would take twenty times the memory
+        counts += encoded[drawn[index[:, place]]] * real[:, place, None]
     return Neighbours(counts, real.sum(1).astype(np.float64))
 
 
