@@ -55,6 +55,7 @@ from headstart.training.strategies import STRATEGIES
 
 LABEL_SETS = ("hymenoptera", "flowers5", "rsscn7", "brain_mri4", "pacs/sketch", "pacs/art_painting", "pacs/photo")
 IMAGE_SETS = ("hymenoptera", "flowers5", "rsscn7", "pacs/photo", "pacs/sketch")
+SHORTCUT_SETS = ("hymenoptera", "flowers5", "rsscn7")
 CLEAN_SETS = (*LABEL_SETS, "pacs/cartoon")
 STRANGERS = {"rsscn7": "flowers5"}  # the other sets get images of rsscn7
 GREY = ("pacs/sketch",)  # where a grey image is nothing strange
@@ -94,6 +95,8 @@ def cells(data: Path, seeds: int, compiled: CompiledTrunk) -> Sequence[tuple[str
     for name in IMAGE_SETS:
         for seed in range(2):
             found.append((f"images|{name}|{seed}", lambda name=name, seed=seed: images(data, name, compiled, seed)))
+    for name in SHORTCUT_SETS:
+        for seed in range(2):
             for kind in SHORTCUTS:
                 found.append(
                     (
