@@ -56,7 +56,7 @@ class _Kind:
 
 _KINDS: Mapping[str, _Kind] = {
     "near_constant": _Kind("show nothing", "remove it, if it shows nothing"),
-    "blurred": _Kind("are blurred", "take a sharper copy, or remove it, if its label can't be seen"),
+    "blurred": _Kind("are blurred", "take a sharper or larger copy, or remove it, if its label can't be seen"),
     "upscaled": _Kind("were enlarged or are slightly out of focus", "take the original, if there is a larger one"),
     "dark": _Kind("are dark", "lighten it, or remove it, if its label can't be seen"),
     "overexposed": _Kind("are washed out", "take another copy, or remove it, if its label can't be seen"),

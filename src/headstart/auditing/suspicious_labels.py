@@ -20,12 +20,12 @@ NEIGHBOURS = 20
 """Nearest images that are asked. On six sets the ranking was better than with 10: mean precision 0.78 against 0.77."""
 
 NEIGHBOUR_WEIGHT = 0.2
-"""Their share in the ranking, the rest is the model's: 0.1 to 0.3 were alike, 0.5 was worse. ``bench/planted_faults.py``
-compares it with 0."""
+"""Their share in the ranking, the rest is the model's: 0.1 to 0.3 were alike, 0.5 was worse; the bench compares it
+with 0 (``bench/planted_faults.py``)."""
 
 ODDS = 2.5
 """A label is listed when another class is so many times as probable: then the list held four fifths of the swapped
-labels on each of five seeds of hymenoptera and flowers5. At 4 it was a third shorter, and held three quarters on one."""
+labels on each of five seeds of hymenoptera and flowers5. At 4 it is a third shorter, and held three quarters on one."""
 
 # Neighbours are looked for among at most so many rows, drawn per class: 100,000 rows then take a minute, not an hour.
 _MAX_REFERENCES = 10_000
