@@ -97,14 +97,14 @@ def show_scores(
 def show_costs(found: Mapping[str, Any]) -> None:
     """What decisions cost an image, as ``evaluation.json`` says, beside two that need no table of costs."""
     rows = (
-        ("decisions of least expected cost", "decided", ""),
-        ("always the most probable class", "most_probable", "saved"),
+        ("least expected cost", "decided", ""),
+        ("most probable class", "most_probable", "saved"),
         (f"always {found['constant_class']}", "constant", "saved_constant"),
     )
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("cost an image")
     table.add_column("", justify="right")
-    table.add_column("saved by the decisions", justify="right")
+    table.add_column("more than the least", justify="right")
     for title, cost, saved in rows:
         table.add_row(escape(title), _cost(found[cost]), _cost(found[saved]) if saved else "")
     _OUT.print()
