@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from headstart.cli.auditing import audit
 from headstart.cli.backbones import backbones
 from headstart.cli.data import gap, inspect
 from headstart.cli.features import cache, embed
@@ -20,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (demo, fit, inspect, gap, plan, predict, evaluate, embed, backbones, cache):
+for _command in (demo, fit, inspect, audit, gap, plan, predict, evaluate, embed, backbones, cache):
     app.command()(_command)
 
 

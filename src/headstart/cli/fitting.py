@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headstart.cli.options import (
+    AllowLeaks,
     AsJson,
     Backbones,
     Channels,
     Data,
     Engine,
     EngineOption,
+    FixLeaks,
+    GroupBy,
     ImageSize,
     Licence,
     MaxLatency,
@@ -65,6 +68,9 @@ def fit(
     seed: Annotated[int, typer.Option(min=0, help="Of splits, folds and bootstraps.")] = 0,
     engine: EngineOption = Engine.auto,
     root: Root = None,
+    group_by: GroupBy = None,
+    allow_leaks: AllowLeaks = False,
+    fix_leaks: FixLeaks = False,
     offline: Annotated[bool, typer.Option("--offline", help="Open no socket.")] = False,
     licence: Annotated[
         Licence, typer.Option(help="any also takes weights that are for non-commercial use only.")
@@ -121,6 +127,9 @@ def fit(
         budget=budget,
         quality=quality.value,
         plan=str(plan) if plan else None,
+        group_by=group_by,
+        allow_leaks=allow_leaks,
+        fix_leaks=fix_leaks,
         cut=cut,
         epochs=epochs,
         rate=lr,

@@ -67,6 +67,12 @@ class Options:
         ``fast``, ``balanced`` or ``best``: how much a further gain must be, and which rung is kept.
     plan:
         A plan that a person may have edited, instead of the one that would be drafted.
+    group_by:
+        A regular expression that finds in each file's name what group it belongs to
+        (:func:`headstart.data.grouping.group_by_name`).
+    allow_leaks, fix_leaks:
+        Where copies of one picture lie in several of the user's splits: go on, or leave those out of training that
+        have a copy in a split that judges them. By default such data are refused.
     cut:
         For ``partial``: the number of stages that stay frozen.
     epochs, rate, batch_size, views, augment:
@@ -99,6 +105,9 @@ class Options:
     backbones: str | None = None
     max_size: str | None = None
     max_latency: str | None = None
+    group_by: str | None = None
+    allow_leaks: bool = False
+    fix_leaks: bool = False
     cut: int | None = None
     epochs: int | None = None
     rate: float | None = None
@@ -131,6 +140,8 @@ class Options:
         self._check_backbones()
         if self.find_rate and self.rate is not None:
             raise OptionError(f"--find-lr looks for a learning rate, and --lr {self.rate:g} gives one: leave one out")
+        if self.allow_leaks and self.fix_leaks:
+            raise OptionError("--allow-leaks keeps what --fix-leaks leaves out: give one of them")
         if self.augment is not None:
             find_preset(self.augment)
         if self.engine not in ("auto", "openvino", "torch"):
