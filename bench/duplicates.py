@@ -3,8 +3,8 @@
 ``python bench/duplicates.py`` makes copies of some images of each data set (encoded anew, resized, cropped by up to a
 tenth of a side, brighter or darker, all of these at once, mirrored, turned by 90°) and looks for them among all. A copy
 is found where it is connected with its original; a pair is wrong where it connects others, unless the set as it came
-connects these already. Pairs of the set as it came can only be judged by eye: ``--sheets DIR`` draws them all, the least
-sure first.
+connects these already. Pairs of the set as it came can only be judged by eye: ``--sheets DIR`` draws them all, with the
+least sure first.
 
 Two sets are made up of what must not be connected: handwritten digits, and frames of a fixed camera (one photograph in
 which another small one is pasted at a random place, anew for each frame).
@@ -24,8 +24,8 @@ from unittest import mock
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance
 
+from headstart.auditing.comparison import Copy
 from headstart.auditing.material import examine, ruler
-from headstart.auditing.near_duplicates import Copy
 from headstart.data import Dataset, load
 from headstart.data.digits import digits_folder
 from headstart.data.listing import list_images
@@ -53,7 +53,9 @@ def main() -> None:
     print(f"|{'---|' * (7 + len(KINDS))}")
     for name in options.sets:
         with tempfile.TemporaryDirectory() as folder:
-            cells = one_set(images_of(name, options.data), Path(folder), options.each, options.seed, name, options.sheets)
+            cells = one_set(
+                images_of(name, options.data), Path(folder), options.each, options.seed, name, options.sheets
+            )
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
@@ -159,8 +161,8 @@ def changed(image: Image.Image, kind: str, rng: np.random.Generator) -> bytes:
         box = (left * width, top * height, (1 - right) * width, (1 - bottom) * height)
         image = image.crop(tuple(round(edge) for edge in box))
     if kind == "resized" or everything:
-        size = tuple(max(1, round(side * rng.uniform(0.4, 0.9))) for side in (image.width,))[0] / image.width
-        image = image.resize((max(1, round(image.width * size)), max(1, round(image.height * size))))
+        share = rng.uniform(0.4, 0.9)
+        image = image.resize((round(image.width * share), round(image.height * share)))
     if kind == "brightness" or everything:
         image = ImageEnhance.Brightness(image).enhance(rng.choice([rng.uniform(0.65, 0.85), rng.uniform(1.15, 1.35)]))
     if kind == "mirrored":

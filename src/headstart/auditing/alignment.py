@@ -1,4 +1,4 @@
-"""Two pictures laid over each other: how one has to be turned, scaled and shifted to match the other, and how well it does."""
+"""Two pictures laid over each other: how one is turned, scaled and shifted to match the other, and how well it does."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ LEAST_SCALE = 0.78
 MOST_SHIFT = 0.12
 # No picture has less contrast, in grey levels: so that nothing is divided by zero.
 _FLAT = 1e-3
+# Grey levels beyond these may be cut off.
+_DARKEST, _BRIGHTEST = 8, 247
 
 _TURNS: tuple[Callable[[Pictures], Pictures], ...] = (
     lambda pictures: pictures,
@@ -33,11 +35,11 @@ TURN_NAMES = (
     "mirrored top to bottom",
     "turned by 180°",
     "mirrored along the diagonal",
-    "turned by 90° clockwise",
     "turned by 90° anticlockwise",
+    "turned by 90° clockwise",
     "mirrored along the other diagonal",
 )
-"""What was done to the second picture, by the number of its turn."""
+"""What sets a second picture apart that is turned back by the turn of this number."""
 
 
 def turned(pictures: Pictures, turns: NDArray[np.intp]) -> Pictures:
@@ -114,10 +116,11 @@ def place(a: Pictures, b: Pictures, start: Placement, steps: int) -> Placement:
     flat, aim = slopes.sum(2), (slopes @ template)[..., 0]
     scale, shift = start.scale.copy(), start.shift.copy()
     for _ in range(steps):
-        moved = _moved(a, scale, shift).reshape(count, -1, 1)
+        moved = resampled(a, Placement(scale, shift)).reshape(count, -1, 1)
         found = (sums @ moved)[..., 0]
         mean = found[:, 4:] / pixels
-        deviation = np.sqrt((window.reshape(1, 1, -1) @ moved**2)[..., 0] / pixels - mean**2).clip(_FLAT)
+        variance = (window.reshape(1, 1, -1) @ moved**2)[..., 0] / pixels - mean**2
+        deviation = np.sqrt(variance.clip(_FLAT**2))
         step = (inverse @ ((found[:, :4] - mean * flat) / deviation - aim)[..., None])[..., 0].clip(-0.1, 0.1)
         # The step moves b; its inverse is put before the placement of b in a.
         factor = 1 / (1 + step[:, 0::2])
@@ -126,28 +129,47 @@ def place(a: Pictures, b: Pictures, start: Placement, steps: int) -> Placement:
     return Placement(scale, shift)
 
 
+def shown_alike(a: Pictures, b: Pictures, placement: Placement) -> tuple[Pictures, Pictures, Pictures]:
+    """Both pictures as b lies, the darker one made as bright as the other, and 1 where they overlap: (n, s, s) each.
+
+    What is overexposed in the brighter one becomes so in the other: a brightened copy shows nothing there.
+    """
+    moved, inside = resampled(a, placement), _inside(a.shape[1], placement)
+    within = inside * ((np.minimum(moved, b) > _DARKEST) & (np.maximum(moved, b) < _BRIGHTEST))
+    counts = within.sum((1, 2), keepdims=True).clip(1)
+    means = [(picture * within).sum((1, 2), keepdims=True) / counts for picture in (moved, b)]
+    centred = [(picture - mean) * within for picture, mean in zip((moved, b), means, strict=True)]
+    variances = [(picture**2).sum((1, 2), keepdims=True).clip(_FLAT) for picture in centred]
+    gain = np.sqrt(variances[1] / variances[0])
+    like_b = (means[1] + gain * (moved - means[0])).clip(0, 255)
+    like_a = (means[0] + (b - means[1]) / gain.clip(_FLAT)).clip(0, 255)
+    brighter = gain >= 1
+    return np.where(brighter, like_b, moved), np.where(brighter, b, like_a), inside
+
+
 def correlation(a: Pictures, b: Pictures, placement: Placement) -> NDArray[np.float32]:
     """The correlation of pictures on their overlap, (n,) in -1..1."""
-    moved, inside = _moved(a, placement.scale, placement.shift), _inside(a.shape[1], placement)
+    moved, inside = resampled(a, placement), _inside(a.shape[1], placement)
     product = (standardised(moved, inside) * standardised(b, inside)).sum((1, 2))
     found: NDArray[np.float32] = product / inside.sum((1, 2)).clip(1)
     return found
 
 
 def block_correlations(
-    a: Pictures, b: Pictures, placement: Placement, *, block: int, least_contrast: float
+    a: Pictures, b: Pictures, inside: Pictures, *, block: int, least_contrast: float
 ) -> NDArray[np.float32]:
     """The correlation in each square of ``block`` pixels, (n, squares); NaN where neither picture shows anything.
 
     Parameters
     ----------
+    a, b, inside:
+        As :func:`shown_alike` gives them.
     least_contrast:
         A square shows something where the standard deviation of either picture there is this or more, in its units.
     """
-    moved, inside = _moved(a, placement.scale, placement.shift), _inside(a.shape[1], placement)
     there = _blocks(inside, block)
     counts = there.sum(2)
-    first, second = (_centred(_blocks(picture, block), there, counts) for picture in (moved, b))
+    first, second = (_centred(_blocks(picture, block), there, counts) for picture in (a, b))
     variances = [(values**2).sum(2) / counts.clip(1) for values in (first, second)]
     covariance = (first * second).sum(2) / counts.clip(1)
     shows = (counts > 0.6 * block**2) & (np.maximum(*variances) >= least_contrast**2)
@@ -159,12 +181,20 @@ def block_correlations(
 
 def standardised(pictures: Pictures, inside: Pictures | None = None) -> Pictures:
     """Pictures (n, s, s) with mean 0 and variance 1 each, over the pixels where ``inside`` is 1; 0 elsewhere."""
-    if inside is None:
-        centred = pictures - pictures.mean((1, 2), keepdims=True)
-        return centred / np.sqrt((centred**2).mean((1, 2), keepdims=True)).clip(_FLAT)
-    counts = inside.sum((1, 2), keepdims=True).clip(1)
-    centred = (pictures - (pictures * inside).sum((1, 2), keepdims=True) / counts) * inside
-    return centred / np.sqrt((centred**2).sum((1, 2), keepdims=True) / counts).clip(_FLAT)
+    window = np.ones_like(pictures) if inside is None else inside
+    counts = window.sum((1, 2), keepdims=True).clip(1)
+    centred = (pictures - (pictures * window).sum((1, 2), keepdims=True) / counts) * window
+    found: Pictures = centred / np.sqrt((centred**2).sum((1, 2), keepdims=True) / counts).clip(_FLAT)
+    return found
+
+
+def quantiles(squares: NDArray[np.float32], share: float) -> NDArray[np.float32]:
+    """The value that about this share of the squares of each pair is below, (n,); -1 where none shows anything."""
+    counts = (~np.isnan(squares)).sum(1)
+    ordered = np.sort(squares, axis=1)  # NaN comes last
+    at = np.floor(share * (counts - 1).clip(0)).astype(np.int64)
+    found = np.take_along_axis(ordered, at[:, None], 1)[:, 0]
+    return np.where(counts > 0, found, -1).astype(np.float32)
 
 
 def halved(pictures: Pictures) -> Pictures:
@@ -191,35 +221,38 @@ def _smoothed_rows(pictures: Pictures) -> Pictures:
     return smooth
 
 
-def _moved(a: Pictures, scale: NDArray[np.float32], shift: NDArray[np.float32]) -> Pictures:
-    """Each picture (n, s, s) as b would show it, by bilinear interpolation; beyond its edges these go on."""
-    side = a.shape[1]
-    places = _places(side, scale, shift).clip(0, side - 1)
+def resampled(pictures: Pictures, placement: Placement) -> Pictures:
+    """Pictures a (n, s, s) as b would show them, by bilinear interpolation; beyond their edges these go on."""
+    side = pictures.shape[1]
+    places = _places(side, placement).clip(0, side - 1)
     # The weight of a pixel falls to 0 over the distance of one.
     weights = np.arange(side, dtype=np.float32) - places[..., None]
     np.abs(weights, out=weights)
     np.subtract(1, weights, out=weights)
     np.maximum(weights, 0, out=weights)
-    return weights[:, 0] @ a @ weights[:, 1].transpose(0, 2, 1)
+    found: Pictures = weights[:, 0] @ pictures @ weights[:, 1].transpose(0, 2, 1)
+    return found
 
 
 def _inside(side: int, placement: Placement) -> Pictures:
     """1 where the picture a reaches, else 0, (n, s, s)."""
-    places = _places(side, placement.scale, placement.shift)
+    places = _places(side, placement)
     reach = ((places > -0.5) & (places < side - 0.5)).astype(np.float32)
     return reach[:, 0, :, None] * reach[:, 1, None, :]
 
 
-def _places(side: int, scale: NDArray[np.float32], shift: NDArray[np.float32]) -> NDArray[np.float32]:
+def _places(side: int, placement: Placement) -> NDArray[np.float32]:
     """Where the rows and the columns of b lie in a, in pixels, (n, 2, s)."""
     at = _centres(side)
-    return side * (scale[..., None] * at + np.float32(0.5) + shift[..., None]) - np.float32(0.5)
+    found: NDArray[np.float32] = placement.scale[..., None] * at + np.float32(0.5) + placement.shift[..., None]
+    return side * found - np.float32(0.5)
 
 
 def _windowed(pictures: Pictures, window: Pictures) -> Pictures:
     """Without their mean over a window (s, s), outside of which they become 0."""
     means = (pictures * window).sum((1, 2), keepdims=True) / window.sum()
-    return (pictures - means) * window
+    found: Pictures = (pictures - means) * window
+    return found
 
 
 def _deviation(centred: Pictures, pixels: float) -> NDArray[np.float32]:

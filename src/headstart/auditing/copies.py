@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from headstart.auditing.comparison import Copy
 from headstart.auditing.findings import Finding
 from headstart.auditing.material import Material
-from headstart.auditing.near_duplicates import Copy
 from headstart.data import Dataset
 from headstart.data.rows import first_few
 from headstart.errors import LeakError

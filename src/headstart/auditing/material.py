@@ -8,7 +8,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.auditing.near_duplicates import Copy, find_copies
+from headstart.auditing.comparison import Copy
+from headstart.auditing.near_duplicates import find_copies
 from headstart.auditing.thumbnails import thumbnails_of
 from headstart.backbones.catalogue import DEFAULT_BACKBONE, find_backbone
 from headstart.data import Dataset

@@ -28,9 +28,7 @@ def audit(
     from headstart.planning.options import Options
     from headstart.reporting.audit_list import show_audit
 
-    options = Options(
-        root=str(root) if root else None, group_by=group_by, channels=channels, engine=engine.value
-    )
+    options = Options(root=str(root) if root else None, group_by=group_by, channels=channels, engine=engine.value)
     found = workflow.audit(data, options, progress=progress(), say=say)
     folder = out or Path("audit") / (data.resolve().name if data.is_dir() else data.stem)
     files.write_atomic(folder / FILE, records.to_json(found))
