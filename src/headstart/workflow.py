@@ -18,7 +18,9 @@ from headstart.auditing.audit import FILE as AUDIT
 from headstart.auditing.audit import TABLE as AUDIT_TABLE
 from headstart.auditing.audit import Audit, audit_of, audit_table, detect
 from headstart.auditing.copies import require_no_leaks, without_leaks
+from headstart.auditing.cross_fit import AUDITOR, cross_fitted
 from headstart.auditing.material import Material, examine, ruler
+from headstart.auditing.rows import audit_rows
 from headstart.backbones.offline import go_offline
 from headstart.data import Dataset, Protocol, Source, load, resolve
 from headstart.data.grouping import group_by_name
@@ -48,6 +50,7 @@ from headstart.reporting.report import write_report
 from headstart.runs import Progress, Run, SilentProgress, Stopwatch
 from headstart.runs.budget import Countdown
 from headstart.tasks import TASKS
+from headstart.training.calibrate import Floats
 from headstart.training.examples import Examples
 from headstart.training.gathering import examples_of, extract_all
 from headstart.training.strategies import FINE_TUNED, Strategy
@@ -55,6 +58,8 @@ from headstart.training.strategies import FINE_TUNED, Strategy
 if TYPE_CHECKING:
     pass
 
+# Images whose pixels the audit of a fit looks at; `headstart audit` looks at all.
+LOOKED_AT = 2000
 # What is held out to test a fine-tuned model where the data has no split and is small.
 HELD_OUT = 0.2
 
@@ -158,9 +163,14 @@ def fit(
                 tested = _meet_test(dataset, finalist, frozen=examples, grouped=grouped)
             metrics = _metrics(model.record, dataset, finalist.validation, tested, protocol, options)
             details = evaluation_record(dataset, finalist.validation, tested, model.record.points, costs, options.seed)
+        with clock.section("audit"), blas_threads(len(dataset)):
+            chances, look = _out_of_fold(found, options.seed), backbone.preprocessing
+            rows_audited = audit_rows(
+                dataset, examples, chances, look, progress=progress, seed=options.seed, at_most=LOOKED_AT
+            )
         with clock.section("save"):
             write_model(run.path("model"), model)
-            audited = audit_of(dataset, protocol, detect(material))
+            audited = audit_of(dataset, protocol, (*detect(material), *rows_audited))
             run.write(AUDIT, audited)
             run.write(AUDIT_TABLE, audit_table(audited))
             run.write("ladder.json", record)
@@ -248,7 +258,7 @@ def audit(
     progress: Progress | None = None,
     say: Say = _LOG.warning,
 ) -> Audit:
-    """Say what is wrong with labelled images, row by row; nothing is trained, moved or removed.
+    """Say what is wrong with labelled images, row by row; nothing is kept, moved or removed.
 
     Parameters
     ----------
@@ -262,8 +272,15 @@ def audit(
     """
     options, progress = options or Options(), progress or SilentProgress()
     options.check()
-    material = _material(_loaded(source, options), options, Stopwatch(), progress, say)
-    return audit_of(material.dataset, findings=detect(material))
+    clock, compiled = Stopwatch(), ruler(options.channels, options.engine, say)
+    material = _material(_loaded(source, options), options, clock, progress, say)
+    dataset, table = extract_all(material.dataset.with_families(material.families), compiled, progress, say)
+    dataset, protocol = resolve(dataset, test=None, seed=options.seed)
+    with blas_threads(len(dataset)):
+        examples = examples_of(dataset, table, compiled.trunk.columns, protocol, options.seed)
+        chances, look = cross_fitted(examples, seed=options.seed), compiled.trunk.backbone.preprocessing
+        rows = audit_rows(dataset, examples, chances, look, progress=progress, seed=options.seed)
+    return audit_of(dataset, findings=(*detect(material), *rows))
 
 
 def _loaded(source: Source, options: Options) -> Dataset:
@@ -319,6 +336,14 @@ def _probe(choice: BackboneChoice, options: Options, clock: Stopwatch, progress:
         strategies = candidates(options.strategy, examples, options.metric)
         climbed = climb(strategies, examples, metric=options.metric, cut=compiled.trunk.stop, seed=options.seed)
     return _Probed(dataset, protocol, compiled, examples, strategies, climbed)
+
+
+def _out_of_fold(found: _Probed, seed: int) -> Floats:
+    """What models say of the development rows that they had not seen: of the race where it judged all, else anew."""
+    raced = found.climbed.tried.get(AUDITOR.title)
+    if raced is not None and len(found.examples.judged) == len(found.examples):
+        return raced[1].probabilities
+    return cross_fitted(found.examples, seed=seed)
 
 
 def _protocol(dataset: Dataset, options: Options) -> tuple[Dataset, Protocol]:
