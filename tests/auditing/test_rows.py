@@ -20,7 +20,7 @@ from headstart.training.gathering import examples_of, extract_all
 
 @pytest.mark.usefixtures("warm")
 def test_what_is_planted_is_found_among_development_rows_alone(digits: Path, tmp_path: Path) -> None:
-    for part, names in (("train", range(70)), ("test", range(70, 100))):
+    for part, names in (("train", range(70)), ("test", range(70, 99))):
         for label in ("0", "1", "8"):
             (tmp_path / part / label).mkdir(parents=True)
             found = sorted((digits / label).iterdir())
@@ -39,7 +39,7 @@ def test_what_is_planted_is_found_among_development_rows_alone(digits: Path, tmp
     findings = audit_rows(dataset, examples, chances, look, progress=SilentProgress(), seed=0)
     assert not [one for one in findings if one.file.startswith("test/")]
     assert "train/0/swapped.png" in [one.file for one in findings if one.kind == "suspicious_label"]
-    assert ["train/8/blank.png"] == [one.file for one in findings if one.kind == "near_constant"]
+    assert [one.file for one in findings if one.kind == "near_constant"] == ["train/8/blank.png"]
     some = audit_rows(dataset, examples, chances, look, progress=SilentProgress(), seed=0, at_most=5)
     assert {one.kind for one in some} <= {one.kind for one in findings}
     assert np.isfinite(chances).all()
