@@ -35,9 +35,10 @@ of one head, sketches of one kind of guitar, frames of a fixed camera) do not.
 LEAST_SIDE = 32
 """Smaller images show too little to tell a copy from another digit or icon."""
 
-# And all large squares correlate at least so much: where something else stands in one place of a fixed scene, they do
-# not correlate at all there.
+# And all large squares of some contrast correlate at least so much: where something else stands in one place of a fixed
+# scene, they do not correlate at all there.
 _LARGE_AGREEMENT = 0.5
+_LARGE_CONTRAST = 8.0
 # Where fewer of the squares show something (a line on white paper), there is too little to compare.
 _LEAST_SHOWN = 0.08
 CONTRAST = 3.0
@@ -148,10 +149,12 @@ def _copies(found: Aligned, pictures: dict[int, _Picture], side: int) -> Iterato
     placement = place(first, second, found.placement, _STEPS)
     overlaid = shown_alike(first, second, placement)
     squares = block_correlations(*overlaid, block=_BLOCK, least_contrast=CONTRAST)
-    large = block_correlations(*overlaid, block=2 * _BLOCK, least_contrast=CONTRAST)
-    agreement = quantiles(squares, 0.1)
-    good = (~np.isnan(squares)).mean(1) >= _LEAST_SHOWN
-    good &= (agreement >= AGREEMENT) & (quantiles(large, 0.0) >= _LARGE_AGREEMENT) & placement.is_plausible()
+    within = slice(_BLOCK, -_BLOCK)
+    inner = (picture[:, within, within] for picture in overlaid)  # the squares there lie across the others
+    large = [block_correlations(*some, block=2 * _BLOCK, least_contrast=_LARGE_CONTRAST) for some in (overlaid, inner)]
+    agreement, worst = quantiles(squares, 0.1), np.nan_to_num(np.concatenate(large, axis=1), nan=1).min(1)
+    good = placement.is_plausible() & ((~np.isnan(squares)).mean(1) >= _LEAST_SHOWN)
+    good &= (agreement >= AGREEMENT) & (worst >= _LARGE_AGREEMENT)
     for at in np.flatnonzero(good).tolist():
         (a, b), here = found.pairs[at].tolist(), placement.select(slice(at, at + 1))
         turn = int(found.turns[at])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -79,8 +80,13 @@ def without_leaks(material: Material, dataset: Dataset) -> Dataset:
     """
     files, splits = dataset.files, dataset.splits
     found = _leaking(material)
+    if not found:
+        return dataset
     reasons = [f"in {splits[row]}, and a copy of it in {splits[judge]}: {files[judge]}" for row, judge in found]
-    return dataset.leave_out([row for row, _ in found], LEAK, reasons)
+    kept = dataset.leave_out([row for row, _ in found], LEAK, reasons)
+    images = "1 image is" if len(found) == 1 else f"{len(found)} images are"
+    note = f"{images} left out, because a copy lies in a split that judges them."
+    return dataclasses.replace(kept, notes=(*kept.notes, note))
 
 
 def _leaking(material: Material) -> list[tuple[int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from rich.table import Table
 
 from headstart.artifact.model import Prediction
 from headstart.features.cache import CacheDescription
+from headstart.reporting.audit_list import title_of
 from headstart.reporting.verdict import verdict
 from headstart.reporting.wording import metric_text
 
@@ -42,6 +44,10 @@ def show_run(folder: Path) -> None:
             f"• {_files(len(audit['left_out']))} left out; {escape(str(folder / 'audit.json'))} lists them",
             soft_wrap=True,
         )
+    counts = Counter(finding["kind"] for finding in audit.get("findings", ()))
+    if counts:
+        found = ", ".join(f"{title_of(kind)} {count:,}" for kind, count in counts.items())
+        _OUT.print(f"• in the data: {found}; {escape(str(folder / 'audit.csv'))} lists them", soft_wrap=True)
     _OUT.print()
     show_scores(metrics["splits"], metrics["baselines"])
     costs = json.loads((folder / "evaluation.json").read_text())["splits"]["test"]["costs"]
