@@ -19,8 +19,8 @@ def jpeg(image: Image.Image, quality: int = 90, **options: object) -> bytes:
 
 
 def blurred(image: Image.Image, rng: np.random.Generator) -> bytes:
-    """Out of focus: a Gaussian of 1 % of the shorter side, 2 to 3 pixels here."""
-    return jpeg(image.filter(ImageFilter.GaussianBlur(0.01 * min(image.size))))
+    """Out of focus: a Gaussian of 1 to 4 % of the shorter side."""
+    return jpeg(image.filter(ImageFilter.GaussianBlur(rng.uniform(0.01, 0.04) * min(image.size))))
 
 
 def upscaled(image: Image.Image, rng: np.random.Generator) -> bytes:

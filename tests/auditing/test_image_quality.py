@@ -15,7 +15,7 @@ from headstart.imaging.facts import Examined, ImageFacts
 RING = Ring((100.0,) * 16)
 SOUND = Examined(
     ImageFacts("JPEG", "RGB", 320, 240, 1, channels=3, bits=8, is_grey=False),
-    Appearance(20.0, 230.0, 0.0, 50.0, 0.6, 0.6, (120.0,) * 6, RING, RING),
+    Appearance(20.0, 230.0, 0.0, 50.0, 0.6, 0.6, 4000.0, (120.0,) * 6, RING, RING),
     20_000,
     "JPEG RGB 900",
     "",
@@ -50,6 +50,7 @@ def _being(**changes: int | bool) -> Examined:
     ("kind", "image"),
     [
         ("blurred", _looking(detail=0.08, half_detail=0.09)),
+        ("blurred", _looking(detail=0.5, half_detail=0.3, sharpness=12.0)),
         ("upscaled", _looking(detail=0.1, half_detail=0.4)),
         ("dark", _looking(bright_end=40.0, dark_end=1.0)),
         ("overexposed", _looking(dark_end=180.0, bright_end=255.0, clipped=0.6)),

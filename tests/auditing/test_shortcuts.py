@@ -25,7 +25,7 @@ def _images(count: int = 240, seed: int = 0) -> list[Examined]:
         rings = [Ring(tuple(rng.uniform(0, 255, 16).tolist())) for _ in range(2)]
         colour = tuple(rng.uniform(0, 255, 6).tolist())
         facts = ImageFacts("JPEG", "RGB", width, height, 1, 3, 8, is_grey=False)
-        look = Appearance(20.0, 230.0, 0.0, 50.0, 0.6, 0.6, colour, *rings)
+        look = Appearance(20.0, 230.0, 0.0, 50.0, 0.6, 0.6, 4000.0, colour, *rings)
         encoding = f"JPEG RGB {rng.choice([500, 900])}"
         found.append(Examined(facts, look, int(rng.integers(9000, 30000)), encoding, str(rng.choice(["", "Acme"]))))
     return found

@@ -49,6 +49,14 @@ def test_blur_and_enlargement_take_the_detail_and_nothing_else_does() -> None:
     assert _detail(_scene(1280, 960)) > 0.3, "a larger file is judged at the size that networks see"
 
 
+def test_strong_blur_is_seen_by_sharpness() -> None:
+    """Of what is hardly there the rounding of grey levels remains, and that has detail."""
+    sharp, faint = (appearance_of(image).sharpness for image in (SCENE, SCENE.filter(ImageFilter.GaussianBlur(9))))
+    assert sharp is not None
+    assert faint is not None
+    assert sharp > 1000 > 40 > faint
+
+
 def test_a_sharp_object_before_a_soft_background_is_sharp() -> None:
     soft = SCENE.filter(ImageFilter.GaussianBlur(6))
     soft.paste(SCENE.crop((120, 80, 220, 180)), (120, 80))
@@ -64,6 +72,7 @@ def test_what_is_smooth_everywhere_comes_near_to_a_sixteenth() -> None:
 @pytest.mark.parametrize("size", [(1, 1), (2, 300), (40, 40), (63, 500)])
 def test_small_and_flat_images_have_no_detail_to_judge(size: tuple[int, int]) -> None:
     assert appearance_of(SCENE.resize(size)).detail is None
+    assert appearance_of(SCENE.resize(size)).sharpness is None
     assert appearance_of(Image.new("L", (300, 300), 90)).detail is None
 
 

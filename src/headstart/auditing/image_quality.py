@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headstart.auditing.findings import Finding
 from headstart.auditing.robust import robust_scores
@@ -16,9 +17,13 @@ NO_DETAIL = 0.15
 """A detail below this is none: a smooth image has 1/16, and of 5,500 images of eight sets only 8 MR images have less
 (``bench/planted_faults.py`` blurs and enlarges others)."""
 
+SOFT = 40.0
+"""A sharpness below this is blur, whatever the detail: what is left may be the rounding of grey levels. A Gaussian of
+3 pixels at 227 leaves less than 50; of 5,500 images of eight sets none has less than 45."""
+
 FAR_BELOW = -3.0
-"""And it must lie so many robust standard deviations (of its logarithm) below that of the data: MR images are smooth by
-nature, and a data set of soft images is no list of faults."""
+"""And either must lie so many robust standard deviations (of its logarithm) below that of the data: MR images are
+smooth by nature, and a data set of soft images is no list of faults."""
 
 DARK = 64.0
 """The 99th percentile of a dark image's luma is below a quarter of the range, and below half of what the data have."""
@@ -125,21 +130,35 @@ Rows = dict[int, tuple[str, float | None]]
 
 def _soft(looks: Sequence[Appearance]) -> tuple[Rows, Rows]:
     """Images without detail at the size that networks see: those that have none at half of it either, and the rest."""
-    details = np.array([np.nan if look.detail is None else look.detail for look in looks])
-    below = robust_scores(np.log(np.maximum(details, 1e-6)))
-    blurred: Rows = {}
+    details, halves, sharpness = (
+        np.array([np.nan if value is None else value for value in values])
+        for values in zip(*((look.detail, look.half_detail, look.sharpness) for look in looks), strict=True)
+    )
+    faint = _low(sharpness, SOFT)
+    soft = _low(details, NO_DETAIL) & ~faint
+    blurred: Rows = {
+        row: (
+            f"sharpness {sharpness[row]:.0f}; {np.nanmedian(sharpness):,.0f} is usual here",
+            2 - sharpness[row] / SOFT,
+        )
+        for row in np.flatnonzero(faint).tolist()
+    }
     upscaled: Rows = {}
-    soft = details < NO_DETAIL
-    if soft.mean() <= MANY:
-        soft &= below < FAR_BELOW
     for row in np.flatnonzero(soft).tolist():
-        half = looks[row].half_detail or 0.0
         known = f"detail {details[row]:.2f}; {np.nanmedian(details):.2f} is usual here, 0.06 is none at all"
-        if half < NO_DETAIL:
-            blurred[row] = (f"no fine detail, not even at half the size ({known})", 1.0 - details[row] - half)
+        if halves[row] < NO_DETAIL:
+            blurred[row] = (f"no fine detail, not even at half the size ({known})", 1 - details[row])
         else:
-            upscaled[row] = (f"no more detail than half as many pixels a side would hold ({known})", 1.0 - details[row])
+            upscaled[row] = (f"no more detail than half as many pixels a side would hold ({known})", 1 - details[row])
     return blurred, upscaled
+
+
+def _low(values: NDArray[np.float64], limit: float) -> NDArray[np.bool_]:
+    """Values below a limit that are far below the others, too; or all below it, where they are many."""
+    low: NDArray[np.bool_] = values < limit
+    if low.mean() <= MANY:
+        low &= robust_scores(np.log(np.maximum(values, 1e-6))) < FAR_BELOW
+    return low
 
 
 def _dark(looks: Sequence[Appearance]) -> Rows:

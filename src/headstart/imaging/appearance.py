@@ -50,9 +50,13 @@ class Appearance:
         The mean square of the Laplacian of the sharpest tiles over that of the same tiles at half the size. Scenes look
         alike at all scales, and the ratio is near 1 (spectra fall like 1/f², Field 1987); of an image without detail at
         this size it tends to 1/16, since a smooth function's second difference falls with the square of the step. It
-        does not depend on contrast. ``None`` where the image is too small or has no structure at all.
+        does not depend on contrast. ``None`` where the image is too small or has no structure at all. Of an image that
+        is blurred so much that the rounding of grey levels outweighs what is left it means nothing.
     half_detail:
         The same at half the size.
+    sharpness:
+        The mean square of the Laplacian of the sharpest tiles; ``None`` where the image is too small. It falls with
+        contrast as with focus (Pech-Pacheco et al. 2000 call it the variance of the Laplacian).
     colour:
         Mean red, green and blue and their deviations.
     border, inside:
@@ -65,6 +69,7 @@ class Appearance:
     contrast: float
     detail: float | None
     half_detail: float | None
+    sharpness: float | None
     colour: tuple[float, ...]
     border: Ring
     inside: Ring
@@ -74,7 +79,7 @@ def appearance_of(picture: Image.Image) -> Appearance:
     """The appearance of an upright picture in mode L or RGB."""
     grey = _at_focus(picture if picture.mode == "L" else picture.convert("L"))
     dark_end, bright_end, clipped, contrast = _tones(grey)
-    detail, half_detail = _details(grey)
+    detail, half_detail, sharpness = _details(grey)
     small = picture.resize((GRID, GRID), Image.Resampling.BOX, reducing_gap=1.0)
     cells = np.asarray(small.convert("RGB")).astype(np.float32)
     flat = cells.reshape(-1, 3)
@@ -87,6 +92,7 @@ def appearance_of(picture: Image.Image) -> Appearance:
         contrast,
         detail,
         half_detail,
+        sharpness,
         tuple(colour.round(2).tolist()),
         _ring(cells),
         _ring(cells[quarter:-quarter, quarter:-quarter]),
@@ -109,18 +115,19 @@ def _tones(grey: Image.Image) -> tuple[float, float, float, float]:
     return float(dark_end), float(bright_end), float(shares[250:].sum()), contrast
 
 
-def _details(grey: Image.Image) -> tuple[float | None, float | None]:
-    """The ratios from the whole to half the size, and from there to a quarter."""
+def _details(grey: Image.Image) -> tuple[float | None, float | None, float | None]:
+    """The ratios from the whole to half the size and from there to a quarter, and the whole's own sharpness."""
     if min(grey.size) < LEAST_SIDE:
-        return None, None
+        return None, None, None
     half = grey.reduce(2)
     whole, halved, quartered = (_roughness(image) for image in (grey, half, half.reduce(2)))
     sharp = np.argsort(halved)[-_SHARPEST:]
+    sharpness = float(np.sort(whole)[-_SHARPEST:].mean())
     if halved[sharp].mean() < _ROUNDING:
-        return None, None
+        return None, None, sharpness
     sharpest = np.argsort(quartered)[-_SHARPEST:]
     detail = float(whole[sharp].mean() / halved[sharp].mean())
-    return detail, float(halved[sharpest].mean() / max(quartered[sharpest].mean(), _ROUNDING))
+    return detail, float(halved[sharpest].mean() / max(quartered[sharpest].mean(), _ROUNDING)), sharpness
 
 
 def _roughness(grey: Image.Image) -> NDArray[np.float32]:
