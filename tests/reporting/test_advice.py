@@ -60,7 +60,7 @@ def run(*, audit: Any = None, plan: Any = None, ladder: Any = None, labels: Any 
     )
 
 
-def finding(kind: str, **more: str) -> dict[str, str]:
+def finding(kind: str, **more: str) -> dict[str, Any]:
     return {"file": "a.jpg", "kind": kind, "evidence": "because of this", "action": "do that", **more}
 
 
@@ -111,15 +111,27 @@ def test_a_class_that_is_missed_more_often_than_found_is_named_with_how_many_to_
 def test_a_leak_comes_before_every_score() -> None:
     advice = advise(run(audit={"findings": [finding("leak"), finding("suspicious_label")]}, majority=0.95))
     assert advice.answer == "Cannot tell"
-    assert "1 finding of the audit" in advice.why
+    assert "1 image has a copy in a split that judges" in advice.why
     assert "--fix-leaks" in advice.action
+    groups = advise(run(audit={"findings": [finding("group_across_splits")] * 3}))
+    assert "3 groups lie in a split that judges" in groups.why
+    assert "move each of these groups" in groups.action
 
 
-def test_a_shortcut_makes_a_good_score_doubtful() -> None:
-    advice = advise(run(audit={"findings": [finding("shortcut", evidence="image size tells 99 % of the labels")]}))
+def test_a_leak_that_was_mended_is_none() -> None:
+    mended = dataclasses.replace(run(audit={"findings": [finding("leak")]}), run={"request": {"fix_leaks": True}})
+    assert advise(mended).answer == "Use it"
+
+
+def test_a_shortcut_that_does_as_well_makes_a_good_score_doubtful() -> None:
+    cue = finding("shortcut", evidence="image size tells 99 % of the labels")
+    advice = advise(run(audit={"findings": [{**cue, "score": 0.88}]}))
     assert advice.answer == "Cannot tell"
     assert "Image size tells 99 % of the labels." in advice.why
     assert advice.action == "Do that."
+    weaker = advise(run(audit={"findings": [{**cue, "score": 0.86}]}))
+    assert weaker.answer == "Use it"
+    assert weaker.cautions == ("It may use a shortcut. Image size tells 99 % of the labels.",)
 
 
 def test_cheap_steps_come_before_dear_ones() -> None:

@@ -105,7 +105,7 @@ def test_findings_are_told_by_kind_with_pictures_of_the_worst(build_run: Build, 
 
     found = view_findings(read_evidence(folder), Pictures(read))
     assert [(group.title, group.count, len(group.rows)) for group in found.groups] == [
-        ("Copies on both sides of the split", 1, 1),
+        ("Copies across splits", 1, 1),
         ("Suspicious labels", 9, 6),
     ]
     assert asked == ["/t1", "/t2"], "of the others it isn't known where they are"

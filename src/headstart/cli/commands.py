@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from headstart.cli import runs
+from headstart.cli.auditing import audit
 from headstart.cli.backbones import backbones
 from headstart.cli.comparing import compare
 from headstart.cli.data import gap, inspect
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_LOOKING = (inspect, gap, plan, predict, explain, evaluate, compare, report)
+_LOOKING = (inspect, audit, gap, plan, predict, explain, evaluate, compare, report)
 for _command in (demo, fit, *_LOOKING, export, embed, backbones, cache):
     app.command()(_command)
 app.add_typer(runs.app, name="runs")

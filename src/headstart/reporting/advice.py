@@ -22,7 +22,7 @@ from headstart.reporting.evidence import (
     text,
     texts,
 )
-from headstart.reporting.findings import CONFLICTING, LEAKS, SHORTCUT, SUSPICIOUS, of_kind
+from headstart.reporting.findings import CONFLICTING, GROUP_LEAK, LEAK, SHORTCUT, SUSPICIOUS, of_kind
 from headstart.reporting.verdict import FEW_IMAGES, Headline, frequent_class, headline
 from headstart.reporting.wording import count_text, interval_text, metric_text, percent, score_text, shorten
 
@@ -97,10 +97,10 @@ def advise(evidence: RunEvidence) -> Advice:
     """Weigh what is known of a run.
 
     In this order: is there a test score; does the test share images with the training; is the score beyond doubt better
-    than the class frequencies alone; can the label be told without the object; is the interval narrow enough to say
-    anything; are nearest neighbours better; is a class missed more often than found; is the test beyond doubt harder
-    than the images that the model was chosen by. Whatever holds first is the verdict; if nothing does, the model can
-    be used.
+    than the class frequencies alone; does something beside the object tell the label as well; is the interval narrow
+    enough to say anything; are nearest neighbours better; is a class missed more often than found; is the test beyond
+    doubt harder than the images that the model was chosen by. Whatever holds first is the verdict; if nothing does, the
+    model can be used.
     """
     found = headline(evidence.metrics)
     if found is None:
@@ -124,14 +124,18 @@ def advise(evidence: RunEvidence) -> Advice:
 
 
 def _leaked(case: _Case) -> Advice | None:
-    leaks = of_kind(case.evidence.audit, *LEAKS)
-    if not leaks:
+    """Copies on both sides of a split, unless they were left out of training, and groups on both sides."""
+    audit = case.evidence.audit
+    mended = mapping(case.evidence.run, "request").get("fix_leaks") is True
+    copies, groups = () if mended else of_kind(audit, LEAK), of_kind(audit, GROUP_LEAK)
+    if not copies and not groups:
         return None
-    why = (
-        f"{case.named}, but {count_text(len(leaks), 'finding')} of the audit show that training and test share images "
-        "or groups, which flatters the score by an unknown amount."
-    )
-    return Advice("Cannot tell", why, "Fix the leak: headstart fit DATA --fix-leaks moves all copies to one side.")
+    shared = [count_text(len(copies), "image has a copy", "images have copies")] if copies else []
+    shared += [count_text(len(groups), "group lies", "groups lie")] if groups else []
+    why = f"{case.named}, but {' and '.join(shared)} in a split that judges, which flatters it by an unknown amount."
+    if copies:
+        return Advice("Cannot tell", why, "Fix the leak: headstart fit DATA --fix-leaks leaves these images out.")
+    return Advice("Cannot tell", why, "Fix the leak: move each of these groups to one side of the split.")
 
 
 def _not_better(case: _Case) -> Advice | None:
@@ -147,11 +151,16 @@ def _not_better(case: _Case) -> Advice | None:
 
 
 def _shortcut(case: _Case) -> Advice | None:
-    cues = of_kind(case.evidence.audit, SHORTCUT)
-    if not cues:
+    """Something beside the object that tells the label as well as the model may."""
+    cues, test = of_kind(case.evidence.audit, SHORTCUT), split_of(case.evidence.metrics, "test")
+    ends = interval(test, "balanced_accuracy_ci95") or interval(test, "accuracy_ci95")
+    strong = [one for one in cues if ends is not None and (number(one, "score") or 0.0) >= ends[0]]
+    if not strong:
         return None
-    why = f"{case.named}, but it may not rest on what the images show. {_sentence(text(cues[0], 'evidence'))}"
-    return Advice("Cannot tell", why, _sentence(text(cues[0], "action")) or "Look at the shortcuts among the findings.")
+    told = _sentence(text(strong[0], "evidence"))
+    why = f"{case.named}, but what the images show need have no part in it. {told}"
+    action = _sentence(text(strong[0], "action")) or "Look at the shortcuts among the findings of the audit."
+    return Advice("Cannot tell", why, action)
 
 
 def _too_wide(case: _Case) -> Advice | None:
@@ -299,7 +308,7 @@ def _weakest(evidence: RunEvidence) -> _Weak | None:
 
 
 def _cautions(case: _Case) -> tuple[str, ...]:
-    said = (_miscalibrated(case.evidence), _few(case.found), _worst_part(case.evidence))
+    said = (_miscalibrated(case.evidence), _few(case.found), _worst_part(case.evidence), _cue(case.evidence))
     return tuple(sentence for sentence in said if sentence)
 
 
@@ -339,6 +348,12 @@ def _worst_part(evidence: RunEvidence) -> str:
                 f"({interval_text('accuracy', ends)})."
             )
     return ""
+
+
+def _cue(evidence: RunEvidence) -> str:
+    """A shortcut that the score may rest on in part."""
+    cues = of_kind(evidence.audit, SHORTCUT)
+    return f"It may use a shortcut. {_sentence(text(cues[0], 'evidence'))}" if cues else ""
 
 
 def _sentence(told: str) -> str:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from headstart.reporting.audit_list import title_of
 from headstart.reporting.evidence import RunEvidence, Values, mappings, text
 from headstart.reporting.pictures import SMALL_SIDE, Pictures
 from headstart.reporting.wording import TEXT_LENGTH, shorten
@@ -17,15 +18,10 @@ PICTURED = 3
 SUSPICIOUS = "suspicious_label"
 CONFLICTING = "conflicting_labels"
 SHORTCUT = "shortcut"
-LEAKS = ("leak", "group_across_splits")
+LEAK = "leak"
+GROUP_LEAK = "group_across_splits"
 
-_TITLES = {
-    "leak": "Copies on both sides of the split",
-    "group_across_splits": "Groups on both sides of the split",
-    "possible_groups": "Possible groups in file names",
-    "near_duplicate": "Near-duplicates",
-    "exact_duplicate": "Exact duplicates",
-    "conflicting_labels": "Conflicting labels on one picture",
+_HEADINGS = {
     "suspicious_label": "Suspicious labels",
     "outlier": "Unlike the rest of the data",
     "shortcut": "Shortcuts: the label can be told without the object",
@@ -83,10 +79,10 @@ def of_kind(audit: Values, *kinds: str) -> tuple[Values, ...]:
     return tuple(one for one in findings_of(audit) if text(one, "kind") in kinds)
 
 
-def title_of(kind: str) -> str:
+def heading_of(kind: str) -> str:
     """A kind of finding as a heading."""
-    plain = shorten(kind.replace("_", " "))
-    return _TITLES.get(kind, plain[:1].upper() + plain[1:])
+    title = shorten(title_of(kind))
+    return _HEADINGS.get(kind, title[:1].upper() + title[1:])
 
 
 def view_findings(evidence: RunEvidence, pictures: Pictures) -> FindingsView:
@@ -99,7 +95,7 @@ def view_findings(evidence: RunEvidence, pictures: Pictures) -> FindingsView:
     where = addresses_of(evidence, named)
     groups = tuple(
         FindingGroup(
-            title_of(kind),
+            heading_of(kind),
             len(found),
             shorten(text(found[0], "action"), TEXT_LENGTH),
             tuple(_row(one, place < PICTURED, where, pictures) for place, one in enumerate(found[:EXAMPLES])),

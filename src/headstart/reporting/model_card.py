@@ -14,7 +14,7 @@ from headstart.files import write_atomic
 from headstart.reporting.advice import advise
 from headstart.reporting.breakdowns import view_breakdowns
 from headstart.reporting.evidence import RunEvidence, mapping, number, text
-from headstart.reporting.findings import findings_of, title_of
+from headstart.reporting.findings import findings_of, heading_of
 from headstart.reporting.provenance import environment, model_facts, reserve, view_left_out
 from headstart.reporting.reproduction import view_reproduction
 from headstart.reporting.scorecard import class_table, score_table
@@ -124,7 +124,7 @@ def _training_data(evidence: RunEvidence) -> Iterator[str]:
     kinds: dict[str, int] = {}
     for one in findings_of(evidence.audit):
         kinds[text(one, "kind", "unknown")] = kinds.get(text(one, "kind", "unknown"), 0) + 1
-    yield from (f"- audit: {plain(title_of(kind))}: {count:,}" for kind, count in list(kinds.items())[:30])
+    yield from (f"- audit: {plain(heading_of(kind))}: {count:,}" for kind, count in list(kinds.items())[:30])
     yield "- how it was collected and labelled, and under which licence: " + _UNKNOWN
     yield "- the backbone was pretrained on other images; see its own card for them"
 

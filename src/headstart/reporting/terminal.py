@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from rich.table import Table
 from headstart.artifact.model import Prediction
 from headstart.features.cache import CacheDescription
 from headstart.reporting.advice import Advice, advise
+from headstart.reporting.audit_list import title_of
 from headstart.reporting.checking import RowToCheck, rows_to_check
 from headstart.reporting.evidence import read_evidence
 from headstart.reporting.verdict import verdict
@@ -45,6 +47,10 @@ def show_run(folder: Path) -> None:
             f"• {_files(len(audit['left_out']))} left out; {escape(str(folder / 'audit.json'))} lists them",
             soft_wrap=True,
         )
+    counts = Counter(finding["kind"] for finding in audit.get("findings", ()))
+    if counts:
+        found = ", ".join(f"{title_of(kind)} {count:,}" for kind, count in counts.items())
+        _OUT.print(f"• in the data: {found}; {escape(str(folder / 'audit.csv'))} lists them", soft_wrap=True)
     _OUT.print()
     show_scores(metrics["splits"], metrics["baselines"])
     costs = json.loads((folder / "evaluation.json").read_text())["splits"]["test"]["costs"]
@@ -119,14 +125,14 @@ def show_scores(
 def show_costs(found: Mapping[str, Any]) -> None:
     """What decisions cost an image, as ``evaluation.json`` says, beside two that need no table of costs."""
     rows = (
-        ("decisions of least expected cost", "decided", ""),
-        ("always the most probable class", "most_probable", "saved"),
+        ("least expected cost", "decided", ""),
+        ("most probable class", "most_probable", "saved"),
         (f"always {found['constant_class']}", "constant", "saved_constant"),
     )
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("cost an image")
     table.add_column("", justify="right")
-    table.add_column("saved by the decisions", justify="right")
+    table.add_column("more than the least", justify="right")
     for title, cost, saved in rows:
         table.add_row(escape(title), _cost(found[cost]), _cost(found[saved]) if saved else "")
     _OUT.print()
