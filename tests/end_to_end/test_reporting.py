@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,17 @@ def test_a_page_is_written_again_and_says_what_is_gone(headstart: Headstart, dig
     """Without torch and with sockets blocked."""
     spy = tmp_path / "spied.txt"
     quiet = {"HEADSTART_NO_TORCH": "1", "HEADSTART_SPY": str(spy)}
-    done = headstart("fit", digits, "--strategy", "prototype", "--out", "run", **quiet)
+    data = tmp_path / "swapped"
+    shutil.copytree(digits, data)
+    for path in sorted((data / "1").iterdir())[:12]:  # mistakes for certain: labels that are wrong
+        path.rename(data / "8" / f"swapped-{path.name}")
+    done = headstart("fit", data, "--strategy", "prototype", "--out", "run", **quiet)
     assert done.code == 0, done.err
     assert any(f"\n{answer}." in done.out for answer in ("Use it", "Not yet", "Cannot tell")), done.out
     assert "\nNext: " in done.out
-    assert "Most worth checking:\n1. " in done.out
+    worst = done.out.partition("Most worth checking:\n")[2].splitlines()[:3]
+    assert [line[:2] for line in worst] == ["1.", "2.", "3."]
+    assert all("8/swapped-" in line for line in worst)
     folder = tmp_path / "work" / "run"
     page, card = ((folder / name).read_bytes() for name in ("report.html", "model_card.md"))
     assert b"Map of what speaks for" in page

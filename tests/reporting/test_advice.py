@@ -111,10 +111,10 @@ def test_a_class_that_is_missed_more_often_than_found_is_named_with_how_many_to_
 def test_a_leak_comes_before_every_score() -> None:
     advice = advise(run(audit={"findings": [finding("leak"), finding("suspicious_label")]}, majority=0.95))
     assert advice.answer == "Cannot tell"
-    assert "1 image has a copy in a split that judges" in advice.why
+    assert "1 image that it learnt from has a copy among those that judge it" in advice.why
     assert "--fix-leaks" in advice.action
     groups = advise(run(audit={"findings": [finding("group_across_splits")] * 3}))
-    assert "3 groups lie in a split that judges" in groups.why
+    assert "3 groups of images lie among those that judge it" in groups.why
     assert "move each of these groups" in groups.action
 
 

@@ -94,7 +94,8 @@ def _with_findings(folder: Path, findings: list[dict[str, Any]]) -> Path:
 def test_findings_are_told_by_kind_with_pictures_of_the_worst(build_run: Build, dot: bytes) -> None:
     pair = {"file": "t/1.jpg", "other": "t/2.jpg", "kind": "leak", "evidence": "alike", "action": "move one"}
     doubts = [
-        {"file": f"d{i}.jpg", "kind": "suspicious_label", "evidence": f"odd {i}", "action": "ask"} for i in range(9)
+        {"file": f"d{i}.jpg", "kind": "suspicious_label", "evidence": f"odd {i}", "action": f"ask {i}"}
+        for i in range(9)
     ]
     folder = _with_findings(build_run(), [pair, *doubts])
     asked = []
@@ -108,6 +109,8 @@ def test_findings_are_told_by_kind_with_pictures_of_the_worst(build_run: Build, 
         ("Copies across splits", 1, 1),
         ("Suspicious labels", 9, 6),
     ]
+    assert [group.action for group in found.groups] == ["move one", ""], "said once where it is the same for all"
+    assert [row.action for row in found.groups[1].rows] == [f"ask {i}" for i in range(6)]
     assert asked == ["/t1", "/t2"], "of the others it isn't known where they are"
     assert found.groups[0].rows[0].picture
     assert found.groups[0].rows[0].other_picture

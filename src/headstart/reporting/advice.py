@@ -130,9 +130,14 @@ def _leaked(case: _Case) -> Advice | None:
     copies, groups = () if mended else of_kind(audit, LEAK), of_kind(audit, GROUP_LEAK)
     if not copies and not groups:
         return None
-    shared = [count_text(len(copies), "image has a copy", "images have copies")] if copies else []
-    shared += [count_text(len(groups), "group lies", "groups lie")] if groups else []
-    why = f"{case.named}, but {' and '.join(shared)} in a split that judges, which flatters it by an unknown amount."
+    shared = []
+    if copies:
+        shared.append(
+            count_text(len(copies), "image that it learnt from has a copy", "images that it learnt from have copies")
+        )
+    if groups:
+        shared.append(count_text(len(groups), "group of images lies", "groups of images lie"))
+    why = f"{case.named}, but {' and '.join(shared)} among those that judge it, which flatters it by an unknown amount."
     if copies:
         return Advice("Cannot tell", why, "Fix the leak: headstart fit DATA --fix-leaks leaves these images out.")
     return Advice("Cannot tell", why, "Fix the leak: move each of these groups to one side of the split.")

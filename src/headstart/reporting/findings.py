@@ -41,18 +41,22 @@ _HEADINGS = {
 
 @dataclass(frozen=True)
 class FindingRow:
-    """One finding, as text, with the picture of its image and of the other one of a pair."""
+    """One finding, as text, with the picture of its image and of the other one of a pair.
+
+    ``action`` is empty where it is that of the whole group.
+    """
 
     file: str
     other: str
     evidence: str
+    action: str
     picture: str | None
     other_picture: str | None
 
 
 @dataclass(frozen=True)
 class FindingGroup:
-    """The findings of one kind; ``rows`` are the worst of ``count``."""
+    """The findings of one kind; ``rows`` are the worst of ``count``; ``action`` is empty where each has its own."""
 
     title: str
     count: int
@@ -93,15 +97,7 @@ def view_findings(evidence: RunEvidence, pictures: Pictures) -> FindingsView:
     shown = list(kinds.items())[:MOST_KINDS]
     named = {text(one, key) for _, found in shown for one in found[:PICTURED] for key in ("file", "other")} - {""}
     where = addresses_of(evidence, named)
-    groups = tuple(
-        FindingGroup(
-            heading_of(kind),
-            len(found),
-            shorten(text(found[0], "action"), TEXT_LENGTH),
-            tuple(_row(one, place < PICTURED, where, pictures) for place, one in enumerate(found[:EXAMPLES])),
-        )
-        for kind, found in shown
-    )
+    groups = tuple(_group(kind, found, where, pictures) for kind, found in shown)
     return FindingsView(groups, sum(map(len, kinds.values())), "findings" in evidence.audit)
 
 
@@ -114,11 +110,24 @@ def addresses_of(evidence: RunEvidence, files: set[str]) -> dict[str, str]:
     return found
 
 
-def _row(one: Values, pictured: bool, where: Mapping[str, str], pictures: Pictures) -> FindingRow:
+def _group(kind: str, found: list[Values], where: Mapping[str, str], pictures: Pictures) -> FindingGroup:
+    worst = found[:EXAMPLES]
+    alike = len({text(one, "action") for one in worst}) == 1
+    action = shorten(text(worst[0], "action"), TEXT_LENGTH) if alike else ""
+    rows = tuple(_row(one, place < PICTURED, alike, where, pictures) for place, one in enumerate(worst))
+    return FindingGroup(heading_of(kind), len(found), action, rows)
+
+
+def _row(one: Values, pictured: bool, alike: bool, where: Mapping[str, str], pictures: Pictures) -> FindingRow:
     file, other = text(one, "file"), text(one, "other")
     seen, seen_other = (
         pictures(where.get(name), name, SMALL_SIDE) if pictured and name else None for name in (file, other)
     )
     return FindingRow(
-        shorten(file, 100), shorten(other, 100), shorten(text(one, "evidence"), TEXT_LENGTH), seen, seen_other
+        shorten(file, 100),
+        shorten(other, 100),
+        shorten(text(one, "evidence"), TEXT_LENGTH),
+        "" if alike else shorten(text(one, "action"), TEXT_LENGTH),
+        seen,
+        seen_other,
     )
