@@ -23,7 +23,10 @@ def main() -> None:
     options = parser.parse_args()
     print("| run | illustrations | processor seconds, first and least | MB |\n|---|---|---|---|")
     for run in options.runs:
-        ways: dict[str, Illustrate] = {"none": without("not asked for"), "maps, neighbours": illustrator_of(run)}
+        ways: dict[str, Illustrate] = {
+            "none": without("not asked for"),
+            "maps, neighbours": illustrator_of(run, Addresses().read),
+        }
         for name, illustrate in ways.items():
             seconds = [measure(run, illustrate) for _ in range(options.repeats)]
             size = (run / "report.html").stat().st_size / 1e6

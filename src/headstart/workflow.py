@@ -179,7 +179,7 @@ def fit(
             run.write("predictions.parquet", predictions_table(dataset, (finalist.validation, tested)))
             run.write("evaluation.json", details)
             run.write("metrics.json", {**metrics, "seconds": clock.seconds(), "seed": options.seed})
-        write_report(run.folder, dataset.read_image, illustrator_of(run.folder))
+        write_report(run.folder, dataset.read_image, illustrator_of(run.folder, dataset.read_image))
         deliver(run)
         for checkpoint in run.folder.rglob("checkpoint-*.pt"):  # nothing will go on from them
             checkpoint.unlink()

@@ -7,6 +7,7 @@ import shutil
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -20,10 +21,21 @@ from headstart.workflow import fit
 
 
 def test_a_folder_without_a_model_gives_a_note_and_as_many_empty_illustrations(tmp_path: Path) -> None:
-    found = illustrator_of(tmp_path)([Wanted("a.jpg", "ants"), Wanted("b.jpg", "bees")])
+    found = illustrator_of(tmp_path, Addresses().read)([Wanted("a.jpg", "ants"), Wanted("b.jpg", "bees")])
     assert [(one.map, one.near) for one in found.each] == [(None, ())] * 2
     assert "There are no maps and no nearest training images: " in found.note
     assert str(tmp_path / "model") in found.note
+
+
+@pytest.mark.real
+def test_images_that_are_only_in_memory_are_illustrated_too(shared: Path, tmp_path: Path) -> None:
+    places = [
+        place for name in ("ants", "bees") for place in sorted((shared / "data/hymenoptera/val" / name).iterdir())
+    ]
+    images = [np.asarray(Image.open(one).convert("RGB").resize((64, 64))) for one in places]
+    labels = [("bees", "ants")[number % 2] for number in range(len(images))]
+    run = fit((images, labels), Options(strategy="prototype", test=0.2), out=tmp_path / "run")
+    assert 'alt="Map of what speaks for ' in run.path("report.html").read_text()
 
 
 @pytest.mark.real
@@ -34,13 +46,13 @@ def test_a_fit_of_real_images_ends_with_maps_and_neighbours(shared: Path, tmp_pa
     assert page.count('alt="Map of what speaks for ') == len(wrong) > 5
     assert page.count('alt="Training image ') == 3 * len(wrong)
     assert "This page is not complete" not in page
-    write_report(run.folder, Addresses().read, illustrator_of(run.folder))
+    write_report(run.folder, Addresses().read, illustrator_of(run.folder, Addresses().read))
     assert run.path("report.html").read_text() == page, "written again from its records it is the same"
 
     rows = evidence.predictions
     assert rows is not None
     wanted = [Wanted(rows.images[wrong[0]], rows.predicted[wrong[0]][0]), Wanted("gone.jpg", "ants")]
-    first, gone = illustrator_of(run.folder)(wanted).each
+    first, gone = illustrator_of(run.folder, Addresses().read)(wanted).each
     assert first.target == rows.predicted[wrong[0]][0]
     assert first.map is not None
     drawn = Image.open(BytesIO(base64.b64decode(first.map.partition(",")[2])))
@@ -52,7 +64,7 @@ def test_a_fit_of_real_images_ends_with_maps_and_neighbours(shared: Path, tmp_pa
     assert (gone.map, gone.near) == (None, ())
 
     run.path("training.parquet").unlink()
-    assert "no nearest training images" in illustrator_of(run.folder)(wanted[:1]).note
+    assert "no nearest training images" in illustrator_of(run.folder, Addresses().read)(wanted[:1]).note
     shutil.rmtree(run.path("model"))
-    write_report(run.folder, Addresses().read, illustrator_of(run.folder))
+    write_report(run.folder, Addresses().read, illustrator_of(run.folder, Addresses().read))
     assert "There are no maps" in run.path("report.html").read_text()

@@ -15,6 +15,6 @@ def report(run: RunFolder) -> None:
     from headstart.reporting.report import write_report
     from headstart.runs import find_run
 
-    folder = find_run(run).folder
-    typer.echo(write_report(folder, Addresses().read, illustrator_of(folder)))
+    folder, read = find_run(run).folder, Addresses().read
+    typer.echo(write_report(folder, read, illustrator_of(folder, read)))
     typer.echo(folder / FILE)

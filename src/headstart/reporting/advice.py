@@ -74,7 +74,9 @@ class _Case:
         metric = self.found.metric
         bounds = interval_text(metric, self.found.ci95)
         name = metric_text(metric)
-        return f"The {name} is {score_text(metric, self.found.value)}" + (f" (95% interval {bounds})" if bounds else "")
+        opening = "By a nested out-of-fold estimate the" if self.evidence.nested else "The"
+        told = f"{opening} {name} is {score_text(metric, self.found.value)}"
+        return told + (f" (95% interval {bounds})" if bounds else "")
 
     @property
     def images(self) -> str:

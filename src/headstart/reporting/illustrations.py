@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headstart.data.addresses import Addresses
 from headstart.errors import HeadstartError
 from headstart.reporting.pictures import SIDE, Read, jpeg
 
@@ -61,15 +60,21 @@ def without(reason: str) -> Illustrate:
     return lambda wanted: Illustrations(tuple(Illustration() for _ in wanted), reason)
 
 
-def illustrator_of(folder: Path) -> Illustrate:
-    """Illustrations by the model of a run. Whatever keeps it from them becomes a note, never an error."""
+def illustrator_of(folder: Path, read: Read) -> Illustrate:
+    """Illustrations by the model of a run. Whatever keeps it from them becomes a note, never an error.
+
+    Parameters
+    ----------
+    read:
+        Gives the bytes of an image by its address; one for which it raises has no illustration.
+    """
 
     def illustrate(wanted: Sequence[Wanted]) -> Illustrations:
         if not wanted:
             return Illustrations(())
         try:
             explainer, note = _explainer(folder)
-            found = _explained(explainer, wanted, Addresses().read)
+            found = _explained(explainer, wanted, read)
         except (HeadstartError, OSError) as error:
             return without(f"There are no maps and no nearest training images: {error}.")(wanted)
         return Illustrations(found, note, explainer.evidence.method == "class_activation")
