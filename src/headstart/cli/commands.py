@@ -17,6 +17,7 @@ from headstart.cli.features import cache, embed
 from headstart.cli.fitting import demo, fit
 from headstart.cli.models import evaluate, predict
 from headstart.cli.planning import plan
+from headstart.cli.reporting import report
 
 app = typer.Typer(
     help="Transfer learning for computer vision: a folder of labelled images in, a measured classifier out.",
@@ -25,22 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (
-    demo,
-    fit,
-    inspect,
-    audit,
-    gap,
-    plan,
-    predict,
-    explain,
-    evaluate,
-    compare,
-    export,
-    embed,
-    backbones,
-    cache,
-):
+_LOOKING = (inspect, audit, gap, plan, predict, explain, evaluate, compare, report)
+for _command in (demo, fit, *_LOOKING, export, embed, backbones, cache):
     app.command()(_command)
 app.add_typer(runs.app, name="runs")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,10 @@ from rich.table import Table
 
 from headstart.artifact.model import Prediction
 from headstart.features.cache import CacheDescription
+from headstart.reporting.advice import Advice, advise
 from headstart.reporting.audit_list import title_of
+from headstart.reporting.checking import RowToCheck, rows_to_check
+from headstart.reporting.evidence import read_evidence
 from headstart.reporting.verdict import verdict
 from headstart.reporting.wording import metric_text
 
@@ -55,12 +58,31 @@ def show_run(folder: Path) -> None:
         show_costs(costs)
     seconds = ", ".join(f"{name} {value:.1f}" for name, value in metrics["seconds"].items() if name != "total")
     _OUT.print(f"{metrics['seconds']['total']:.1f} seconds: {seconds}")
-    _OUT.print(f"\n[bold]{escape(verdict(metrics))}[/bold]", soft_wrap=True)
+    evidence = read_evidence(folder)
+    show_advice(advise(evidence), verdict(metrics))
+    show_rows(rows_to_check(evidence))
     quoted = f"'{folder}'" if " " in str(folder) else str(folder)
     _OUT.print(f"\nrun folder  {escape(str(folder))}", soft_wrap=True)
     _OUT.print(f"report      {escape(str(folder / 'report.html'))}", soft_wrap=True)
     _OUT.print(f"next        headstart predict {escape(quoted)} IMAGE_OR_FOLDER", soft_wrap=True)
     _OUT.print(f"            headstart evaluate {escape(quoted)} OTHER_DATA", soft_wrap=True)
+
+
+def show_advice(advice: Advice, verdict: str) -> None:
+    """What the model is worth, whether to use it and why, and the one next action."""
+    _OUT.print(f"\n{escape(verdict)}", soft_wrap=True)
+    _OUT.print(f"\n[bold]{advice.answer}.[/bold] {escape(advice.why)}", soft_wrap=True)
+    for caution in advice.cautions:
+        _OUT.print(f"• {escape(caution)}", soft_wrap=True)
+    _OUT.print(f"[bold]Next:[/bold] {escape(advice.action)}", soft_wrap=True)
+
+
+def show_rows(rows: Sequence[RowToCheck]) -> None:
+    """The images most worth a look, and why."""
+    if rows:
+        _OUT.print("\nMost worth checking:")
+    for number, row in enumerate(rows, 1):
+        _OUT.print(f"{number}. {escape(row.file)}: {escape(row.why)}", soft_wrap=True)
 
 
 def show_repeats(path: Path) -> None:
