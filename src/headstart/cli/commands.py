@@ -16,6 +16,7 @@ from headstart.cli.features import cache, embed
 from headstart.cli.fitting import demo, fit
 from headstart.cli.models import evaluate, predict
 from headstart.cli.planning import plan
+from headstart.cli.serving import serve
 
 app = typer.Typer(
     help="Transfer learning for computer vision: a folder of labelled images in, a measured classifier out.",
@@ -24,7 +25,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (demo, fit, inspect, gap, plan, predict, explain, evaluate, compare, export, embed, backbones, cache):
+_COMMANDS = (demo, fit, inspect, gap, plan, predict, explain, evaluate, compare, export, serve)
+for _command in (*_COMMANDS, embed, backbones, cache):
     app.command()(_command)
 app.add_typer(runs.app, name="runs")
 
