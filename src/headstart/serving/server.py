@@ -71,7 +71,23 @@ def serve(settings: Settings, listener: socket.socket) -> bool:
     Returns whether it ended so; ``False`` where a model could not be loaded.
     """
     _allow_many_connections()
-    config = uvicorn.Config(
+    config = configured(settings)
+    with _ending_quietly():
+        if settings.workers > 1:
+            with _counting_together():
+                Multiprocess(config, sockets=[listener]).run()
+            return True
+        server = uvicorn.Server(config)
+        try:
+            server.run(sockets=[listener])
+        except SystemExit:  # the log has the reason
+            return False
+        return server.started
+
+
+def configured(settings: Settings) -> uvicorn.Config:
+    """How uvicorn runs the service."""
+    return uvicorn.Config(
         functools.partial(make_app, settings),
         factory=True,
         http=GuardedProtocol,
@@ -87,17 +103,6 @@ def serve(settings: Settings, listener: socket.socket) -> bool:
         timeout_graceful_shutdown=int(settings.limits.timeout) + 5,
         timeout_worker_healthcheck=_STARTING,
     )
-    with _ending_quietly():
-        if settings.workers > 1:
-            with _counting_together():
-                Multiprocess(config, sockets=[listener]).run()
-            return True
-        server = uvicorn.Server(config)
-        try:
-            server.run(sockets=[listener])
-        except SystemExit:  # the log has the reason
-            return False
-        return server.started
 
 
 @contextlib.contextmanager
