@@ -38,7 +38,8 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SLOW_READER = 30.0  # seconds in which a client must have taken its answer
 _PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 _Message = dict[str, Any]
-_Receive, _Send = Callable[[], Awaitable[_Message]], Callable[[_Message], Awaitable[None]]
+_Receive = Callable[[], Awaitable[_Message]]
+_Send = Callable[[_Message], Awaitable[None]]
 _Asgi = Callable[[dict[str, Any], _Receive, _Send], Awaitable[None]]
 
 

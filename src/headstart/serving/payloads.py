@@ -62,7 +62,7 @@ def _of_json(body: bytes, most: int) -> list[Sent]:
     try:
         plain = json.loads(body)
     except (ValueError, RecursionError):
-        raise RefusedError(400, "malformed_json", "the body is not JSON") from None
+        raise RefusedError(400, "malformed_json", 'the body is not JSON: send {"images": [base64, ...]}') from None
     if not isinstance(plain, dict) or set(plain) != {"images"} or not isinstance(plain["images"], list):
         raise RefusedError(400, "malformed_json", 'the body must be {"images": [base64, ...]}')
     if len(plain["images"]) > most:

@@ -46,8 +46,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """See :class:`asyncio.Protocol`."""
-        self._received += len(data)
         super().data_received(data)
+        self._received += len(data)
         if not self._in_headers or self.transport.is_closing():
             return
         if self._received > MOST_HEADERS:
