@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -55,9 +55,6 @@ from headstart.training.calibrate import Floats
 from headstart.training.examples import Examples
 from headstart.training.gathering import examples_of, extract_all
 from headstart.training.strategies import FINE_TUNED, Strategy
-
-if TYPE_CHECKING:
-    pass
 
 # Images whose pixels the audit of a fit looks at; `headstart audit` looks at all.
 LOOKED_AT = 2000

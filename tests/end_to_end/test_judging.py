@@ -86,7 +86,9 @@ def test_costs_decide_and_are_reported_and_saved(headstart: Run, table: Path, di
 
 def test_the_metric_at_a_point_governs_decides_and_is_told(headstart: Run, table: Path, tmp_path: Path) -> None:
     out, metric = tmp_path / "run", "sensitivity@specificity=0.95"
-    code, shown, said = headstart("fit", table, "--out", out, "--metric", metric, "--strategy", "prototype")
+    code, shown, said = headstart(
+        "fit", table, "--out", out, "--metric", metric, "--strategy", "prototype", "--test", "0.4"
+    )
     assert code == 0, said
     assert "sensitivity at a specificity of 0.95" in shown
     metrics = json.loads((out / "metrics.json").read_text())
@@ -98,6 +100,13 @@ def test_the_metric_at_a_point_governs_decides_and_is_told(headstart: Run, table
     rows = [row for row in pq.read_table(out / "predictions.parquet").to_pylist() if row["split"] == "val"]
     left_alone = [row["predicted"] == "1" for row in rows if row["truth"] == "1"]
     assert np.mean(left_alone) >= 0.95  # on the rows that chose the threshold
+    points = json.loads((out / "evaluation.json").read_text())["splits"]["test"]["operating_points"]
+    wanted = ["8", "specificity", 0.95]
+    (own,) = (one for one in points if list(one["point"].values())[:3] == wanted)
+    assert own["point"]["threshold"] == pytest.approx(high)  # what the model decides by
+    tested = [row for row in pq.read_table(out / "predictions.parquet").to_pylist() if row["split"] == "test"]
+    found = [row["predicted"] == "8" for row in tested if row["truth"] == "8"]
+    assert own["sensitivity"]["value"] == pytest.approx(np.mean(found))
     assert "at a specificity of 0.95" in (out / "report.html").read_text()
 
 

@@ -18,6 +18,7 @@ from headstart.cli.fitting import demo, fit
 from headstart.cli.models import evaluate, predict
 from headstart.cli.planning import plan
 from headstart.cli.reporting import report
+from headstart.cli.serving import serve
 
 app = typer.Typer(
     help="Transfer learning for computer vision: a folder of labelled images in, a measured classifier out.",
@@ -27,7 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _LOOKING = (inspect, audit, gap, plan, predict, explain, evaluate, compare, report)
-for _command in (demo, fit, *_LOOKING, export, embed, backbones, cache):
+for _command in (demo, fit, *_LOOKING, export, serve, embed, backbones, cache):
     app.command()(_command)
 app.add_typer(runs.app, name="runs")
 
