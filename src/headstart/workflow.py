@@ -16,7 +16,7 @@ import numpy as np
 from headstart.artifact.saved import ModelRecord, write_model
 from headstart.auditing.audit import audit_of
 from headstart.backbones.offline import go_offline
-from headstart.data import Dataset, Protocol, Source, load, resolve
+from headstart.data import Dataset, Protocol, Source, corrections, load, resolve
 from headstart.explaining.neighbours import training_table
 from headstart.features.compiling import compile_trunk
 from headstart.features.engine import CompiledTrunk, Say
@@ -101,15 +101,17 @@ def fit(
     if options.offline:
         go_offline()
     with clock.section("load"):  # before there is a run folder, so that a wrong name leaves none behind
-        dataset = load(source, root=Path(options.root) if options.root else None)
+        dataset = _load(source, options)
         costs = check_decisions(options, dataset)
         entrants = entrants_of(options, countdown, say)
     if options.strategy in FINE_TUNED:
         with clock.section("fine-tune"):
             for backbone in entrants.backbones:
                 check_fine_tuning(options, backbone, dataset)
-    request, command = _request(source, options), command_of(source, options)
+    request, command = _request(source, options, dataset), command_of(source, options)
     with Run.create(Path(out) if out else None, dataset.name, request, seed=options.seed, command=command) as run:
+        if options.corrections is not None:  # what is judged next is added to them
+            run.write(corrections.FILE, Path(options.corrections).read_bytes())
         choice = Chooser(options, _protocol, run, countdown, clock, progress, say).choose(dataset, entrants)
         backbone, found = choice.backbone, _probe(choice, options, clock, progress, say)
         dataset, protocol, examples = found.dataset, found.protocol, found.examples
@@ -201,7 +203,7 @@ def plan(
     options, progress = options or Options(), progress or SilentProgress()
     options.check()
     countdown = countdown or Countdown.from_now(options.time())
-    dataset = load(source, root=Path(options.root) if options.root else None)
+    dataset = _load(source, options)
     check_decisions(options, dataset)
     entrants, clock = entrants_of(options, countdown, say), Stopwatch()
     choice = Chooser(options, _protocol, None, countdown, clock, progress, say).choose(dataset, entrants)
@@ -256,12 +258,18 @@ def _probe(choice: BackboneChoice, options: Options, clock: Stopwatch, progress:
     return _Probed(dataset, protocol, compiled, examples, strategies, climbed)
 
 
+def _load(source: Source, options: Options) -> Dataset:
+    """The data that the options ask for, with corrected labels where some are given."""
+    root, file = options.root, options.corrections
+    return load(source, root=Path(root) if root else None, corrections=Path(file) if file else None)
+
+
 def _protocol(dataset: Dataset, options: Options) -> tuple[Dataset, Protocol]:
     """Which rows test: neither fine-tuning nor a race is repeated for a nested estimate, so then some are held out."""
     found, protocol = resolve(dataset, test=options.test, seed=options.seed)
     if (options.strategy in FINE_TUNED or options.backbones is not None) and protocol.test == "nested":
-        return resolve(dataset, test=HELD_OUT, seed=options.seed)
-    return found, protocol
+        found, protocol = resolve(dataset, test=HELD_OUT, seed=options.seed)
+    return corrections.with_test_note(found, nested=protocol.test == "nested"), protocol
 
 
 def _meet_test(dataset: Dataset, finalist: Finalist, *, frozen: Examples, grouped: bool) -> Judged:
@@ -273,9 +281,10 @@ def _meet_test(dataset: Dataset, finalist: Finalist, *, frozen: Examples, groupe
     return judge_test(predicted, thresholds, places, test.targets, groups, frozen=frozen)
 
 
-def _request(source: Source, options: Options) -> dict[str, Any]:
+def _request(source: Source, options: Options, dataset: Dataset) -> dict[str, Any]:
     where = str(Path(source).resolve()) if isinstance(source, str | Path) else "in memory"
-    return {"source": where, **dataclasses.asdict(options)}
+    done = {} if dataset.corrected is None else corrections.counts_of(dataset.corrected)
+    return {"source": where, **dataclasses.asdict(options), **done}
 
 
 def _metrics(

@@ -71,6 +71,8 @@ class Options:
     costs:
         A CSV file with what each mistake costs (:func:`headstart.evaluation.costs.read_costs`): the decisions of least
         expected cost are taken, in place of the most probable class. Choices follow the metric all the same.
+    corrections:
+        A CSV file of corrections of labels (:func:`headstart.data.corrections.correct`), applied while loading.
     cut:
         For ``partial``: the number of stages that stay frozen.
     epochs, rate, batch_size, views, augment:
@@ -104,6 +106,7 @@ class Options:
     max_size: str | None = None
     max_latency: str | None = None
     costs: str | None = None
+    corrections: str | None = None
     cut: int | None = None
     epochs: int | None = None
     rate: float | None = None
