@@ -8,6 +8,7 @@ import typer
 
 from headstart.cli import runs
 from headstart.cli.backbones import backbones
+from headstart.cli.browser import ui
 from headstart.cli.comparing import compare
 from headstart.cli.data import gap, inspect
 from headstart.cli.explaining import explain
@@ -27,6 +28,7 @@ app = typer.Typer(
 for _command in (demo, fit, inspect, gap, plan, predict, explain, evaluate, compare, export, embed, backbones, cache):
     app.command()(_command)
 app.add_typer(runs.app, name="runs")
+app.command()(ui)
 
 
 @app.callback(invoke_without_command=True)
