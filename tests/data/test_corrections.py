@@ -86,7 +86,10 @@ def test_several_labels(tmp_path: Path, data: Path) -> None:
     ("correction", "message"),
     [
         (Correction("ant/9.png", "ant", "right"), r"1 images that are not in the data \('ant/9.png'\)"),
-        (Correction("ant/1.png", "ant", "wrong", "wasp"), r"classes that the data do not have: 'wasp'; known are 'ant'"),
+        (
+            Correction("ant/1.png", "ant", "wrong", "wasp"),
+            r"classes that the data do not have: 'wasp'; known are 'ant'",
+        ),
         (Correction("ant/1.png", "bee", "wrong", "wasp"), "classes that the data do not have"),
         (Correction("bee/4.png", "ant", "right"), r"no longer have: 'bee/4.png' \(now 'bee'\)"),
     ],

@@ -279,5 +279,3 @@ def _judgements(
         if digest in of_picture:
             found.setdefault(place, of_picture[digest])
     return dict(sorted(found.items()))
-
-

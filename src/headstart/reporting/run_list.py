@@ -54,7 +54,11 @@ def show_run_summary(run: RunSummary, folder: Path) -> None:
     for problem in run.problems:
         _OUT.print(f"• {escape(shorten(problem, TEXT_LENGTH))}", soft_wrap=True)
     facts = [(name, shorten(str(value), TEXT_LENGTH)) for name in _FACTS if (value := value_of(run, name)) is not None]
-    times = [("started", local_time(run.started)), ("finished", local_time(run.finished)), ("took", seconds_text(run.seconds))]
+    times = [
+        ("started", local_time(run.started)),
+        ("finished", local_time(run.finished)),
+        ("took", seconds_text(run.seconds)),
+    ]
     _show_pairs([*facts, *((name, value) for name, value in times if value not in ("", "–"))])
     _show_scores(run)
     for title, values in (("asked for", run.options), ("made with", run.made_with)):

@@ -87,5 +87,5 @@ def _sureness(image: LabelledImage) -> float:
 
 
 def _said(image: LabelledImage) -> str:
-    said = f"a model that had not seen it says {listed(image.predicted or ())}"
+    said = f"A model that had not seen it says {listed(image.predicted or ())}"
     return said if image.confidence is None else f"{said}, {percent(_sureness(image))} sure"

@@ -60,7 +60,9 @@ def application(root: Path, say: Say) -> Starlette:
         Route("/run/{name}/picture", _page(pages.picture)),
         *(Route(address, _asset) for address in ASSETS),
     ]
-    return Starlette(routes=routes, exception_handlers={HTTPException: _not_there, Exception: _broken})
+    pages_served = Starlette(routes=routes, exception_handlers={HTTPException: _not_there, Exception: _broken})
+    pages_served.router.redirect_slashes = False  # an address is one of these, or wrong
+    return pages_served
 
 
 class _Pages:
@@ -173,6 +175,8 @@ def _page(answer: Answer) -> Answer:
             return await answer(request)
         except HeadstartError as error:
             return _message(_code(error), str(error))
+        except OSError as error:  # removed or locked away a moment ago
+            return _message(409, str(error))
 
     return answered
 
@@ -187,6 +191,8 @@ def _data(answer: Callable[[Request], Awaitable[Any]]) -> Answer:
             return Response(status_code=400)
         except HeadstartError as error:
             return JSONResponse({"error": shorten(str(error), _LONGEST)}, _code(error))
+        except OSError as error:
+            return JSONResponse({"error": shorten(str(error), _LONGEST)}, 409)
 
     return answered
 

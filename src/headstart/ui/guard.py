@@ -32,8 +32,8 @@ _HEADERS = {
 _READING = {"GET", "HEAD"}
 # The page goes on by itself: a redirect would still count as coming from where the link was, and send no cookie.
 _WELCOME = (
-    '<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="0;url=/">'
-    '<title>headstart</title><p><a href="/">Go on</a></p></html>'
+    '<!doctype html><html lang="en"><meta charset="utf-8"><link rel="icon" href="data:,">'
+    '<meta http-equiv="refresh" content="0;url=/"><title>headstart</title><p><a href="/">Go on</a></p></html>'
 )
 _NO_KEY = (
     "This page opens with the link that headstart ui has printed in its terminal. A link from before a restart, or one "

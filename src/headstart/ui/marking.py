@@ -83,9 +83,7 @@ def write_mark(
     return marks
 
 
-def _correction(
-    mark: Mark, image: LabelledImage, given: str, classes: Sequence[str], *, several: bool
-) -> Correction:
+def _correction(mark: Mark, image: LabelledImage, given: str, classes: Sequence[str], *, several: bool) -> Correction:
     """What is kept of a mark: the label may have been corrected before this run, and ``given`` is from before that."""
     if mark.verdict == "wrong" and mark.no_class:
         return Correction(mark.file, given, "wrong", "", utc_now())

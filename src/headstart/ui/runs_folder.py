@@ -1,4 +1,4 @@
-"""The runs folder as the pages see it: names from addresses become folders in it, or errors; nothing outside is read."""
+"""The runs folder as the pages see it: names in addresses become folders in it, and nothing outside is read."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class RunsFolder:
             If a link in it leads out of the runs folder.
         """
         folder = self.root / name
-        if name in ("", ".", "..", FOLDER) or "/" in name or "\0" in name or not folder.is_dir():
+        if name in ("", ".", "..", FOLDER) or "/" in name or "\0" in name or not os.path.isdir(folder):
             raise UnknownRunError(f"there is no run called {name[:100]!r} in {self.root}")
         if not is_run(set(os.listdir(folder))):
             raise UnknownRunError(f"{folder} is no run folder")
