@@ -279,6 +279,8 @@ def test_the_command_to_fit_again(root: Path, tmp_path: Path, make_judged: Calla
     command = "headstart fit '/my data' --corrections /old.csv --seed 3"
     folder = make_judged(root / "again", tmp_path / "data", command=command)
     assert refit_command(folder, file) == "headstart fit '/my data' --seed 3 --corrections '/a b/corrections.csv'"
+    make_judged(root / "odd", tmp_path / "data", command="rm -rf /; headstart fit")
+    assert refit_command(root / "odd", file) is None
     (folder / "run.json").unlink()
     assert refit_command(folder, file) is None
 

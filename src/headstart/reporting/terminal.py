@@ -12,11 +12,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from headstart.artifact.model import Prediction
+from headstart.errors import RunError
 from headstart.features.cache import CacheDescription
+from headstart.reporting.labelled_images import labelled_images
+from headstart.reporting.suspects import suspects_of
 from headstart.reporting.verdict import verdict
-from headstart.reporting.wording import metric_text
+from headstart.reporting.wording import TEXT_LENGTH, listed, metric_text, shorten
 
 _OUT = Console(highlight=False, emoji=False)
+_WORTH_CHECKING = 3
 _SCORES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -50,6 +54,7 @@ def show_run(folder: Path) -> None:
     seconds = ", ".join(f"{name} {value:.1f}" for name, value in metrics["seconds"].items() if name != "total")
     _OUT.print(f"{metrics['seconds']['total']:.1f} seconds: {seconds}")
     _OUT.print(f"\n[bold]{escape(verdict(metrics))}[/bold]", soft_wrap=True)
+    _show_suspects(folder)
     quoted = f"'{folder}'" if " " in str(folder) else str(folder)
     _OUT.print(f"\nrun folder  {escape(str(folder))}", soft_wrap=True)
     _OUT.print(f"report      {escape(str(folder / 'report.html'))}", soft_wrap=True)
@@ -139,6 +144,19 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
         count /= 1000
     raise AssertionError("unreachable")
+
+
+def _show_suspects(folder: Path) -> None:
+    """The labels most worth checking, three at most."""
+    try:
+        suspects = suspects_of(folder, labelled_images(folder))[:_WORTH_CHECKING]
+    except RunError:  # the run is whole without them
+        return
+    if suspects:
+        _OUT.print("\nlabels most worth checking; headstart ui shows them all, and keeps what you say", soft_wrap=True)
+    for suspect in suspects:
+        said = f"{shorten(suspect.image.file, TEXT_LENGTH)}, labelled {listed(suspect.image.label)}: {suspect.reason}"
+        _OUT.print(f"• {escape(shorten(said, 2 * TEXT_LENGTH))}", soft_wrap=True)
 
 
 def _files(count: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -28,6 +29,7 @@ from headstart.ui.runs_folder import RunsFolder, UnknownRunError, refit_command
 MOST_BYTES = 64 << 20
 """Of an image that is dropped on a page."""
 
+_UPLOADS = 2  # images in memory at a time; the others wait
 _MOST_SAID = 1 << 20  # bytes of a verdict; one may name thousands of classes
 _LONGEST = 500
 _CODES = ((UnknownRunError, 404), (ImageError, 422), (MissingExtraError, 422), (OptionError, 400), (StorageError, 500))
@@ -72,6 +74,7 @@ class _Pages:
         self._runs = runs
         self._looker = looker
         self._labels = labels
+        self._uploads = asyncio.Semaphore(_UPLOADS)
 
     async def list(self, request: Request) -> Response:
         runs = await run_in_threadpool(self._runs.runs)
@@ -101,9 +104,10 @@ class _Pages:
 
     async def look(self, request: Request) -> Any:
         _, folder = self._found(request)
-        data = await _body(request, MOST_BYTES)
         name = shorten(request.query_params.get("name", "the image"), 100)
-        return await run_in_threadpool(self._looker.look, folder, data, name)
+        async with self._uploads:
+            data = await _body(request, MOST_BYTES)
+            return await run_in_threadpool(self._looker.look, folder, data, name)
 
     async def labels(self, request: Request) -> Response:
         name, folder = self._found(request)

@@ -67,7 +67,7 @@ def refit_command(folder: Path, corrections: Path) -> str | None:
         words = shlex.split(command) if command else []
     except (RunError, ValueError):
         return None
-    if not words:
+    if words[:2] != ["headstart", "fit"]:  # anybody may have written the record, and this line is there to be run
         return None
     if "--corrections" in words:
         place = words.index("--corrections")

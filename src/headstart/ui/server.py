@@ -73,11 +73,13 @@ class Site:
         self._server.should_exit = True
 
 
-def open_browser(entry: Entry) -> None:
-    """Open the page in the person's browser, where there is a screen; nothing waits for it."""
+def open_browser(entry: Entry) -> threading.Thread | None:
+    """Open the page in the person's browser, where there is a screen; in a thread, which is given back."""
     if sys.platform.startswith("linux") and not ({"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ)):
-        return
-    threading.Thread(target=webbrowser.open, args=(entry.single_link(),), daemon=True).start()
+        return None
+    thread = threading.Thread(target=webbrowser.open, args=(entry.single_link(),), daemon=True)
+    thread.start()
+    return thread
 
 
 def _bound(port: int) -> socket.socket:
