@@ -149,7 +149,7 @@ function judgeLabels(list) {
 function told(mark) {
   const words = (labels) => labels.split("|").filter(Boolean).join(", ") || "no label";
   if (mark.verdict === "right") return `Right: stays ${words(mark.label_given)}.`;
-  if (mark.label_corrected === "") return "None of the classes: left out of the next fit.";
+  if (mark.label_corrected === "") return "None of the classes: left out.";
   return `Wrong: ${words(mark.label_given)} becomes ${words(mark.label_corrected)}.`;
 }
 
