@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from headstart.cli import runs
+from headstart.cli.auditing import audit
 from headstart.cli.backbones import backbones
 from headstart.cli.browser import ui
 from headstart.cli.comparing import compare
@@ -25,7 +26,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (demo, fit, inspect, gap, plan, predict, explain, evaluate, compare, export, embed, backbones, cache):
+for _command in (
+    demo,
+    fit,
+    inspect,
+    audit,
+    gap,
+    plan,
+    predict,
+    explain,
+    evaluate,
+    compare,
+    export,
+    embed,
+    backbones,
+    cache,
+):
     app.command()(_command)
 app.add_typer(runs.app, name="runs")
 app.command()(ui)

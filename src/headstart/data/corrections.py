@@ -162,8 +162,11 @@ def correction_note(corrected: Corrected) -> str:
     return f"By {Path(corrected.file).name}, {said}."
 
 
-def counts_of(corrected: Corrected) -> dict[str, str | int]:
-    """What ``run.json`` tells of applied corrections: how many, and which file that was."""
+def counts_of(dataset: Dataset) -> dict[str, str | int]:
+    """What ``run.json`` tells of applied corrections: how many, and by which file; else nothing."""
+    corrected = dataset.corrected
+    if corrected is None:
+        return {}
     return {
         "corrections_sha256": corrected.sha256,
         "labels_changed": len(corrected.relabelled),

@@ -34,6 +34,7 @@ _KINDS = {
     "duplicate": "duplicate",
     "conflict": "conflicting labels",
     "unlabelled": "without a class",
+    "leak": "copy of a test image",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from headstart.artifact.model import Prediction
-from headstart.errors import RunError
+from headstart.data.corrections import FILE as CORRECTIONS
+from headstart.data.corrections import read_corrections
+from headstart.errors import DataError, RunError
 from headstart.features.cache import CacheDescription
+from headstart.reporting.audit_list import title_of
 from headstart.reporting.labelled_images import labelled_images
 from headstart.reporting.suspects import suspects_of
 from headstart.reporting.verdict import verdict
@@ -46,6 +50,10 @@ def show_run(folder: Path) -> None:
             f"• {_files(len(audit['left_out']))} left out; {escape(str(folder / 'audit.json'))} lists them",
             soft_wrap=True,
         )
+    counts = Counter(finding["kind"] for finding in audit.get("findings", ()))
+    if counts:
+        found = ", ".join(f"{title_of(kind)} {count:,}" for kind, count in counts.items())
+        _OUT.print(f"• in the data: {found}; {escape(str(folder / 'audit.csv'))} lists them", soft_wrap=True)
     _OUT.print()
     show_scores(metrics["splits"], metrics["baselines"])
     costs = json.loads((folder / "evaluation.json").read_text())["splits"]["test"]["costs"]
@@ -102,14 +110,14 @@ def show_scores(
 def show_costs(found: Mapping[str, Any]) -> None:
     """What decisions cost an image, as ``evaluation.json`` says, beside two that need no table of costs."""
     rows = (
-        ("decisions of least expected cost", "decided", ""),
-        ("always the most probable class", "most_probable", "saved"),
+        ("least expected cost", "decided", ""),
+        ("most probable class", "most_probable", "saved"),
         (f"always {found['constant_class']}", "constant", "saved_constant"),
     )
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("cost an image")
     table.add_column("", justify="right")
-    table.add_column("saved by the decisions", justify="right")
+    table.add_column("more than the least", justify="right")
     for title, cost, saved in rows:
         table.add_row(escape(title), _cost(found[cost]), _cost(found[saved]) if saved else "")
     _OUT.print()
@@ -147,14 +155,16 @@ def size(count: float) -> str:
 
 
 def _show_suspects(folder: Path) -> None:
-    """The labels most worth checking, three at most."""
+    """The labels most worth checking that nobody has judged, three at most."""
+    judged = folder / CORRECTIONS
     try:
-        suspects = suspects_of(folder, labelled_images(folder))[:_WORTH_CHECKING]
-    except RunError:  # the run is whole without them
+        done = {one.file for one in read_corrections(judged)} if judged.exists() else set()
+        suspects = [one for one in suspects_of(folder, labelled_images(folder)) if one.image.file not in done]
+    except (DataError, RunError):  # the run is whole without them
         return
     if suspects:
         _OUT.print("\nlabels most worth checking; headstart ui shows them all, and keeps what you say", soft_wrap=True)
-    for suspect in suspects:
+    for suspect in suspects[:_WORTH_CHECKING]:
         said = f"{shorten(suspect.image.file, TEXT_LENGTH)}, labelled {listed(suspect.image.label)}: {suspect.reason}"
         _OUT.print(f"• {escape(shorten(said, 2 * TEXT_LENGTH))}", soft_wrap=True)
 
