@@ -44,7 +44,12 @@ def test_the_surest_mistakes_come_first_and_those_of_the_test_last(tmp_path: Pat
 def test_what_the_audit_suspects_comes_before_mistakes_the_worst_first(tmp_path: Path) -> None:
     found = [
         {"file": "unsure", "kind": "suspicious_label", "evidence": "", "score": None},
-        {"file": "right", "kind": "suspicious_label", "evidence": "its neighbours are bees", "score": 0.7},
+        {
+            "file": "right",
+            "kind": "suspicious_label",
+            "evidence": "labelled ant; its neighbours are bees",
+            "score": 0.7,
+        },
         {"file": "sure", "kind": "blurred", "evidence": "", "score": 1.0},
         "nonsense",
         {"file": ["tested"], "kind": "suspicious_label"},
@@ -53,14 +58,14 @@ def test_what_the_audit_suspects_comes_before_mistakes_the_worst_first(tmp_path:
     assert files(path) == ["right", "unsure", "sure", "broken", "tested"]
     first, *others = suspects_of(path, labelled_images(path))
     assert (first.reason, first.audited) == ("its neighbours are bees", True)
-    assert others[1].reason == "A model that had not seen it says ant, 99.0% sure"
+    assert others[1].reason == "a model that had not seen it says ant, 99.0% sure"
 
 
 def test_labels_in_another_order_are_no_mistake(tmp_path: Path) -> None:
     rows = [("a", "val", ["x", "y"], ["y", "x"], 0.9), ("b", "val", ["x"], [], 0.9)]
     path = folder(tmp_path, rows)
     assert files(path) == ["b"]
-    assert suspects_of(path, labelled_images(path))[0].reason == "A model that had not seen it says none, 90.0% sure"
+    assert suspects_of(path, labelled_images(path))[0].reason == "a model that had not seen it says none, 90.0% sure"
 
 
 def test_a_list_has_an_end(tmp_path: Path) -> None:
@@ -81,7 +86,7 @@ def test_three_of_them_end_a_fit(tmp_path: Path, capsys: pytest.CaptureFixture[s
     path = folder(tmp_path, ROWS)
     terminal._show_suspects(path)
     said = capsys.readouterr().out.splitlines()
-    assert said[2] == "• sure, labelled bee: A model that had not seen it says ant, 99.0% sure"
+    assert said[2] == "• sure, labelled bee: a model that had not seen it says ant, 99.0% sure"
     assert len(said) == 5
     (path / "corrections.csv").write_text(to_csv([Correction("sure", "bee", "right")]))
     terminal._show_suspects(path)

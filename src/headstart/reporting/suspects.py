@@ -27,7 +27,7 @@ class Suspect:
     image:
         Whose label it is.
     reason:
-        Why it is thought to be wrong, in a sentence without a full stop.
+        Why it is thought to be wrong, in words that can follow the label; no full stop.
     audited:
         Whether the audit suspects it; else it is a mistake of the model.
     """
@@ -54,7 +54,7 @@ def suspects_of(folder: Path, images: Mapping[str, LabelledImage]) -> tuple[Susp
         If ``audit.json`` can't be read.
     """
     found = [
-        Suspect(images[finding["file"]], str(finding.get("evidence", "")), audited=True)
+        Suspect(images[finding["file"]], _evidence(finding, images[finding["file"]]), audited=True)
         for finding in _findings(folder / "audit.json")
         if finding.get("file") in images
     ]
@@ -78,6 +78,11 @@ def _findings(path: Path) -> Iterator[dict[str, Any]]:
     yield from sorted(rows, key=lambda row: -_score(row.get("score")))
 
 
+def _evidence(finding: Mapping[str, Any], image: LabelledImage) -> str:
+    """What the audit says against a label, without the label itself, which is shown beside it."""
+    return str(finding.get("evidence", "")).removeprefix(f"labelled {', '.join(image.label)}; ")
+
+
 def _score(value: object) -> float:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else 0.0
 
@@ -87,5 +92,5 @@ def _sureness(image: LabelledImage) -> float:
 
 
 def _said(image: LabelledImage) -> str:
-    said = f"A model that had not seen it says {listed(image.predicted or ())}"
+    said = f"a model that had not seen it says {listed(image.predicted or ())}"
     return said if image.confidence is None else f"{said}, {percent(_sureness(image))} sure"

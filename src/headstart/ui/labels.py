@@ -21,7 +21,7 @@ from headstart.ui.marking import Mark, read_marks, write_mark
 from headstart.ui.runs_folder import state_of
 
 SCREENFUL = 12
-PICTURE_SIDE = 400
+PICTURE_SIDE = 640
 _KEPT = 4  # runs whose tables are kept at hand
 
 

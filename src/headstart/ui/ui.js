@@ -121,7 +121,7 @@ function judgeLabels(list) {
     };
     show(JSON.parse(card.dataset.mark));
     const picture = find("img", card);
-    const gone = () => { picture.hidden = true; find(".gone", card).hidden = false; };
+    const gone = () => { picture.parentElement.hidden = true; find(".gone", card).hidden = false; };
     picture.addEventListener("error", gone);
     if (picture.complete && picture.naturalWidth === 0 && picture.src && picture.loading !== "lazy") gone();
 
