@@ -45,6 +45,7 @@ from headstart.planning.options import Options
 from headstart.planning.plan import Plan
 from headstart.planning.surveying import situation_of, timings_of
 from headstart.reporting.evaluation_record import evaluation_record
+from headstart.reporting.illustrations import illustrator_of
 from headstart.reporting.predictions import predictions_table
 from headstart.reporting.report import write_report
 from headstart.runs import Progress, Run, SilentProgress, Stopwatch
@@ -177,7 +178,7 @@ def fit(
             run.write("predictions.parquet", predictions_table(dataset, (finalist.validation, tested)))
             run.write("evaluation.json", details)
             run.write("metrics.json", {**metrics, "seconds": clock.seconds(), "seed": options.seed})
-        write_report(run.folder, dataset.read_image)
+        write_report(run.folder, dataset.read_image, illustrator_of(run.folder))
         deliver(run)
         for checkpoint in run.folder.rglob("checkpoint-*.pt"):  # nothing will go on from them
             checkpoint.unlink()

@@ -9,9 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from headstart.data.corrections import Correction, to_csv
 from headstart.errors import RunError
-from headstart.reporting import terminal
 from headstart.reporting.labelled_images import labelled_images
 from headstart.reporting.suspects import MOST, suspects_of
 
@@ -80,16 +78,3 @@ def test_tables_of_others_and_broken_ones_are_refused(tmp_path: Path) -> None:
     (tmp_path / "predictions.parquet").write_text("no table")
     with pytest.raises(RunError, match="can't be read"):
         labelled_images(tmp_path)
-
-
-def test_three_of_them_end_a_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = folder(tmp_path, ROWS)
-    terminal._show_suspects(path)
-    said = capsys.readouterr().out.splitlines()
-    assert said[2] == "• sure, labelled bee: a model that had not seen it says ant, 99.0% sure"
-    assert len(said) == 5
-    (path / "corrections.csv").write_text(to_csv([Correction("sure", "bee", "right")]))
-    terminal._show_suspects(path)
-    assert "• sure" not in capsys.readouterr().out
-    terminal._show_suspects(tmp_path / "nothing")
-    assert capsys.readouterr().out == ""

@@ -18,6 +18,8 @@ from headstart.cli.features import cache, embed
 from headstart.cli.fitting import demo, fit
 from headstart.cli.models import evaluate, predict
 from headstart.cli.planning import plan
+from headstart.cli.reporting import report
+from headstart.cli.serving import serve
 
 app = typer.Typer(
     help="Transfer learning for computer vision: a folder of labelled images in, a measured classifier out.",
@@ -26,22 +28,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (
-    demo,
-    fit,
-    inspect,
-    audit,
-    gap,
-    plan,
-    predict,
-    explain,
-    evaluate,
-    compare,
-    export,
-    embed,
-    backbones,
-    cache,
-):
+_LOOKING = (inspect, audit, gap, plan, predict, explain, evaluate, compare, report)
+for _command in (demo, fit, *_LOOKING, export, serve, embed, backbones, cache):
     app.command()(_command)
 app.add_typer(runs.app, name="runs")
 app.command()(ui)

@@ -22,6 +22,9 @@ def predict(
     ] = None,
     costs: CostFile = None,
     engine: EngineOption = Engine.auto,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a Parquet file instead; goes on where it was ended.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
     """Predict the class of images."""
@@ -31,6 +34,9 @@ def predict(
     from headstart.reporting import terminal
 
     model = _open(run, engine, costs)
+    if out is not None:
+        _predict_to(out, model, images, max_error, as_json)
+        return
     failed = 0
     for source in _expand(images):
         for prediction in model.stream(source, max_error=max_error):
@@ -74,6 +80,17 @@ def evaluate(
     terminal.show_scores({"data": scores})
     if scores["details"]["costs"] is not None:
         terminal.show_costs(scores["details"]["costs"])
+
+
+def _predict_to(out: Path, model: Model, images: list[Path], max_error: float | None, as_json: bool) -> None:
+    from headstart.artifact.batch_prediction import predict_files
+
+    sources = [path for given in _expand(images) for path in (given if isinstance(given, list) else [given])]
+    written = predict_files(model, sources, out, max_error=max_error, progress=progress())
+    print_json(written) if as_json else typer.echo(f"{written.file}: {written.rows} rows")
+    if written.errors:
+        say(f"{written.errors} of the images could not be decoded: the column error has the reasons")
+        raise typer.Exit(1)
 
 
 def _open(run: Path, engine: Engine, costs: Path | None) -> Model:

@@ -59,7 +59,11 @@ def files_below(folder: Path) -> list[str]:
         If there are more than ``MAX_FOLDERS`` folders, each path through links counted; or a folder can't be read, or
         a name is not UTF-8.
     """
-    names: list[str] = []
+    return by_parts(walk(folder))
+
+
+def walk(folder: Path) -> Iterator[str]:
+    """The names that :func:`files_below` gives, in no order and one at a time; errors as there."""
     waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
     entered = 0
     while waiting:
@@ -75,8 +79,7 @@ def files_below(folder: Path) -> list[str]:
             if _is_folder(entry):
                 waiting.append((name + "/", above | {identity}))
             elif _is_file(entry):
-                names.append(name)
-    return by_parts(names)
+                yield name
 
 
 def by_parts(names: Iterable[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from headstart.artifact.model import Prediction
-from headstart.data.corrections import FILE as CORRECTIONS
-from headstart.data.corrections import read_corrections
-from headstart.errors import DataError, RunError
 from headstart.features.cache import CacheDescription
+from headstart.reporting.advice import Advice, advise
 from headstart.reporting.audit_list import title_of
-from headstart.reporting.labelled_images import labelled_images
-from headstart.reporting.suspects import suspects_of
+from headstart.reporting.checking import RowToCheck, rows_to_check
+from headstart.reporting.evidence import read_evidence
 from headstart.reporting.verdict import verdict
-from headstart.reporting.wording import TEXT_LENGTH, listed, metric_text, shorten
+from headstart.reporting.wording import metric_text
 
 _OUT = Console(highlight=False, emoji=False)
-_WORTH_CHECKING = 3
 _SCORES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -61,13 +58,31 @@ def show_run(folder: Path) -> None:
         show_costs(costs)
     seconds = ", ".join(f"{name} {value:.1f}" for name, value in metrics["seconds"].items() if name != "total")
     _OUT.print(f"{metrics['seconds']['total']:.1f} seconds: {seconds}")
-    _OUT.print(f"\n[bold]{escape(verdict(metrics))}[/bold]", soft_wrap=True)
-    _show_suspects(folder)
+    evidence = read_evidence(folder)
+    show_advice(advise(evidence), verdict(metrics))
+    show_rows(rows_to_check(evidence))
     quoted = f"'{folder}'" if " " in str(folder) else str(folder)
     _OUT.print(f"\nrun folder  {escape(str(folder))}", soft_wrap=True)
     _OUT.print(f"report      {escape(str(folder / 'report.html'))}", soft_wrap=True)
     _OUT.print(f"next        headstart predict {escape(quoted)} IMAGE_OR_FOLDER", soft_wrap=True)
     _OUT.print(f"            headstart evaluate {escape(quoted)} OTHER_DATA", soft_wrap=True)
+
+
+def show_advice(advice: Advice, verdict: str) -> None:
+    """What the model is worth, whether to use it and why, and the one next action."""
+    _OUT.print(f"\n{escape(verdict)}", soft_wrap=True)
+    _OUT.print(f"\n[bold]{advice.answer}.[/bold] {escape(advice.why)}", soft_wrap=True)
+    for caution in advice.cautions:
+        _OUT.print(f"• {escape(caution)}", soft_wrap=True)
+    _OUT.print(f"[bold]Next:[/bold] {escape(advice.action)}", soft_wrap=True)
+
+
+def show_rows(rows: Sequence[RowToCheck]) -> None:
+    """The images most worth a look, and why."""
+    if rows:
+        _OUT.print("\nMost worth checking:")
+    for number, row in enumerate(rows, 1):
+        _OUT.print(f"{number}. {escape(row.file)}: {escape(row.why)}", soft_wrap=True)
 
 
 def show_repeats(path: Path) -> None:
@@ -152,21 +167,6 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
         count /= 1000
     raise AssertionError("unreachable")
-
-
-def _show_suspects(folder: Path) -> None:
-    """The labels most worth checking that nobody has judged, three at most."""
-    judged = folder / CORRECTIONS
-    try:
-        done = {one.file for one in read_corrections(judged)} if judged.exists() else set()
-        suspects = [one for one in suspects_of(folder, labelled_images(folder)) if one.image.file not in done]
-    except (DataError, RunError):  # the run is whole without them
-        return
-    if suspects:
-        _OUT.print("\nlabels most worth checking; headstart ui shows them all, and keeps what you say", soft_wrap=True)
-    for suspect in suspects[:_WORTH_CHECKING]:
-        said = f"{shorten(suspect.image.file, TEXT_LENGTH)}, labelled {listed(suspect.image.label)}: {suspect.reason}"
-        _OUT.print(f"• {escape(shorten(said, 2 * TEXT_LENGTH))}", soft_wrap=True)
 
 
 def _files(count: int) -> str:

@@ -15,7 +15,7 @@ from headstart.errors import ImageError, RunError
 from headstart.files import sha256
 from headstart.reporting.evidence import read_evidence
 from headstart.reporting.labelled_images import LabelledImage, labelled_images
-from headstart.reporting.mistakes import thumbnail
+from headstart.reporting.pictures import thumbnail
 from headstart.reporting.suspects import Suspect, suspects_of
 from headstart.ui.marking import Mark, read_marks, write_mark
 from headstart.ui.runs_folder import state_of

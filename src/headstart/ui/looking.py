@@ -16,7 +16,7 @@ from headstart.explaining.explain import NEIGHBOURS, Explainer, Explanation
 from headstart.explaining.neighbours import Neighbour, TrainingImages
 from headstart.explaining.overlay import png, render
 from headstart.features.engine import Say
-from headstart.reporting.mistakes import thumbnail
+from headstart.reporting.pictures import thumbnail
 from headstart.ui.runs_folder import state_of
 
 OPEN = 2

@@ -1,0 +1,1 @@
+"""The service: exported models answer over HTTP, without PyTorch; needs the extra ``serve``."""
