@@ -102,7 +102,7 @@ def test_a_report_runs_in_an_origin_of_its_own(entered: Client) -> None:
 
 
 def test_no_page_names_another_server(entered: Client) -> None:
-    for path in ("/", "/run/ants", "/run/ants/try", "/run/ants/labels", "/ui.js", "/ui.css", "/report.css"):
+    for path in ("/", "/run/ants", "/run/ants/try", "/run/ants/labels", "/ui.js", "/ui.css", "/look.css"):
         text = entered.ask(path).text
         assert "http://" not in text
         assert "https://" not in text

@@ -18,7 +18,7 @@ from headstart.reporting.wording import TEXT_LENGTH, metric_text, shorten, strat
 from headstart.runs.summary import RunSummary
 
 ASSETS = {
-    "/report.css": ("headstart.reporting", "report.css", "text/css"),
+    "/look.css": ("headstart.reporting", "look.css", "text/css"),
     "/ui.css": ("headstart.ui", "ui.css", "text/css"),
     "/ui.js": ("headstart.ui", "ui.js", "text/javascript"),
 }
