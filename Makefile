@@ -49,7 +49,7 @@ $(VENV)/.check: pyproject.toml | $(VENV)/.core
 	touch $@
 
 $(VENV)/.full: pyproject.toml | $(VENV)/.core
-	$(PIP) --editable ".[train,lora,explain,open-clip,transformers,more-weights,tensorboard,mlflow,heic,multichannel,export,serve]" "hypothesis>=6.120" "pandas>=2.2" "psutil>=6.1" "pytest>=8.3" "schemathesis>=4.0" $(MLFLOW_SERVER)
+	$(PIP) --editable ".[train,lora,explain,open-clip,transformers,more-weights,tensorboard,mlflow,heic,multichannel,export,serve,ui]" "hypothesis>=6.120" "pandas>=2.2" "playwright>=1.50" "psutil>=6.1" "pytest>=8.3" "schemathesis>=4.0" $(MLFLOW_SERVER)
 	touch $@
 
 clean:

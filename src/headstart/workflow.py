@@ -22,7 +22,7 @@ from headstart.auditing.cross_fit import AUDITOR, cross_fitted
 from headstart.auditing.material import Material, examine, ruler
 from headstart.auditing.rows import audit_rows
 from headstart.backbones.offline import go_offline
-from headstart.data import Dataset, Protocol, Source, load, resolve
+from headstart.data import Dataset, Protocol, Source, corrections, load, resolve
 from headstart.data.grouping import group_by_name
 from headstart.explaining.neighbours import training_table
 from headstart.features.compiling import compile_trunk
@@ -30,7 +30,7 @@ from headstart.features.engine import CompiledTrunk, Say
 from headstart.features.extract import probe_trunk
 from headstart.planning.ascent import can_train, climb_within, draft, look, why_not_climb
 from headstart.planning.backbone_choice import BackboneChoice, Chooser, entrants_of
-from headstart.planning.command import command_of
+from headstart.planning.command import command_of, request_of
 from headstart.planning.decisions import Decider, check_decisions
 from headstart.planning.finalist import Finalist, blas_threads, model_of, of_climb, of_probes, of_rung
 from headstart.planning.fine_tuning import Site, check_fine_tuning, fine_tune_rung
@@ -116,8 +116,10 @@ def fit(
         with clock.section("fine-tune"):
             for backbone in entrants.backbones:
                 check_fine_tuning(options, backbone, dataset)
-    request, command = _request(source, options), command_of(source, options)
+    request, command = request_of(source, options, dataset), command_of(source, options)
     with Run.create(Path(out) if out else None, dataset.name, request, seed=options.seed, command=command) as run:
+        if options.corrections is not None:  # what is judged next is added to them
+            run.write(corrections.FILE, Path(options.corrections).read_bytes())
         material = _material(dataset, options, clock, progress, say)
         dataset = _kept(material, options)
         choice = Chooser(options, _protocol, run, countdown, clock, progress, say).choose(dataset, entrants)
@@ -282,8 +284,9 @@ def audit(
 
 
 def _loaded(source: Source, options: Options) -> Dataset:
-    """The data, with the groups that are to be read from file names."""
-    dataset = load(source, root=Path(options.root) if options.root else None)
+    """The data, with corrected labels, and with the groups that are to be read from file names."""
+    root, file = options.root, options.corrections
+    dataset = load(source, root=Path(root) if root else None, corrections=Path(file) if file else None)
     return dataset if options.group_by is None else group_by_name(dataset, options.group_by)
 
 
@@ -348,8 +351,8 @@ def _protocol(dataset: Dataset, options: Options) -> tuple[Dataset, Protocol]:
     """Which rows test: neither fine-tuning nor a race is repeated for a nested estimate, so then some are held out."""
     found, protocol = resolve(dataset, test=options.test, seed=options.seed)
     if (options.strategy in FINE_TUNED or options.backbones is not None) and protocol.test == "nested":
-        return resolve(dataset, test=HELD_OUT, seed=options.seed)
-    return found, protocol
+        found, protocol = resolve(dataset, test=HELD_OUT, seed=options.seed)
+    return corrections.with_test_note(found, nested=protocol.test == "nested"), protocol
 
 
 def _meet_test(dataset: Dataset, finalist: Finalist, *, frozen: Examples, grouped: bool) -> Judged:
@@ -359,11 +362,6 @@ def _meet_test(dataset: Dataset, finalist: Finalist, *, frozen: Examples, groupe
     groups = test.groups if grouped else None
     predicted, thresholds = finalist.predict(places), finalist.fitted.thresholds
     return judge_test(predicted, thresholds, places, test.targets, groups, frozen=frozen)
-
-
-def _request(source: Source, options: Options) -> dict[str, Any]:
-    where = str(Path(source).resolve()) if isinstance(source, str | Path) else "in memory"
-    return {"source": where, **dataclasses.asdict(options)}
 
 
 def _metrics(

@@ -349,7 +349,7 @@ def test_an_unfinished_run_says_so(tmp_path: Path) -> None:
 
 def test_numbers_in_the_matrix_can_be_read_on_every_tint() -> None:
     """WCAG 2.1 asks for a contrast of 4.5 between text and ground; the deepest tint is the worst ground."""
-    css = files("headstart.reporting").joinpath("report.css").read_text("utf-8")
+    css = "".join(files("headstart.reporting").joinpath(name).read_text("utf-8") for name in ("look.css", "report.css"))
     floors = {"hit": 0.1, "miss": 0.15}
     themes = re.findall(
         r"--paper: (#\w+);.*?--ink: (#\w+);.*?--hit: ([\d ]+); --miss: ([\d ]+); --heat: ([\d.]+)", css, re.S

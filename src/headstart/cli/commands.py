@@ -9,6 +9,7 @@ import typer
 from headstart.cli import runs
 from headstart.cli.auditing import audit
 from headstart.cli.backbones import backbones
+from headstart.cli.browser import ui
 from headstart.cli.comparing import compare
 from headstart.cli.data import gap, inspect
 from headstart.cli.explaining import explain
@@ -31,6 +32,7 @@ _LOOKING = (inspect, audit, gap, plan, predict, explain, evaluate, compare, repo
 for _command in (demo, fit, *_LOOKING, export, serve, embed, backbones, cache):
     app.command()(_command)
 app.add_typer(runs.app, name="runs")
+app.command()(ui)
 
 
 @app.callback(invoke_without_command=True)

@@ -58,6 +58,10 @@ Metric = Annotated[
 CostFile = Annotated[
     Path | None, typer.Option("--costs", help="Decide for the least expected cost: a CSV table, true by decided class.")
 ]
+Corrections = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Correct labels first: a run's corrections.csv, as `headstart ui` writes it."),
+]
 Root = Annotated[Path | None, typer.Option(help="What the paths in a table are relative to.")]
 Mlflow = Annotated[
     str, typer.Option("--mlflow", metavar="URI", help="An MLflow server, for example http://127.0.0.1:5000.")

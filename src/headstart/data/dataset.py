@@ -31,7 +31,8 @@ class LeftOut:
     kind:
         ``undecodable`` (no image, broken or empty), ``unreadable`` (its bytes can't be had), ``duplicate`` (another
         file has the same bytes, label and split), ``conflict`` (files with the same bytes have different labels),
-        ``unlabelled`` (it lies outside the class folders), or another word of the room that left it out.
+        ``unlabelled`` (it lies outside the class folders), ``correction`` (a person judged it to be of no class), or
+        another word of the room that left it out.
     reason:
         Why, in a few words.
     """
@@ -39,6 +40,29 @@ class LeftOut:
     file: str
     kind: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """What a file of corrections did to a data set.
+
+    Attributes
+    ----------
+    file, sha256:
+        The file, and of its bytes.
+    relabelled:
+        Names of the images whose label was changed.
+    confirmed:
+        How many labels were called right.
+    left_out:
+        Names of the images that belong to none of the classes.
+    """
+
+    file: str
+    sha256: str
+    relabelled: tuple[str, ...]
+    confirmed: int
+    left_out: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -65,6 +89,8 @@ class Dataset:
         Files that were found and are not used.
     notes:
         What a person should know about the data, a sentence each.
+    corrected:
+        What a person's corrections changed, where some were given.
     """
 
     name: str
@@ -74,6 +100,7 @@ class Dataset:
     reader: Reader
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
+    corrected: Corrected | None = None
 
     def __len__(self) -> int:
         return int(self.table.num_rows)

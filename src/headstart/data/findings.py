@@ -13,6 +13,7 @@ _SENTENCES = {
     "unreadable": "{files} left out, because unreadable: {few}.",
     "duplicate": "{files} left out, because another has the same bytes and label: {few}.",
     "conflict": "{files} left out, because the same bytes have different labels: {few}.",
+    "correction": "{files} left out, because judged to be none of the classes: {few}.",
 }
 
 

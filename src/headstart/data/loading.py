@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from headstart.data.dataset import Dataset
+from headstart.data.corrections import correct, correction_note
+from headstart.data.dataset import Dataset, LeftOut
 from headstart.data.duplicates import find_equals, hash_rows
 from headstart.data.findings import class_notes, left_out_notes, straddling_notes
 from headstart.data.folders import LAYOUT, only_folder, read_folders
@@ -34,7 +35,7 @@ Source = str | Path | TableLike | tuple[Sequence[Any], Sequence[Any]]
 """What :func:`load` takes."""
 
 
-def load(source: Source, *, root: Path | None = None) -> Dataset:
+def load(source: Source, *, root: Path | None = None, corrections: Path | None = None) -> Dataset:
     """Read labelled images.
 
     Every file is read and hashed once, none is decoded. Exact duplicates, files whose equals have another label, and
@@ -53,17 +54,20 @@ def load(source: Source, *, root: Path | None = None) -> Dataset:
         - ``(images, labels)``: paths, Pillow images, arrays or bytes, and a label, or a list of labels, each.
     root:
         What the paths in a table, DataFrame or list are relative to; by default the table's folder, or the current one.
+    corrections:
+        A file of corrections of labels (:func:`headstart.data.corrections.correct`), as ``headstart ui`` writes it.
 
     Raises
     ------
     DataError
         If nothing is found there, there are fewer than two classes, two classes differ only in case, a table has
-        missing columns, files or labels, or over half of the files are empty or unreadable.
+        missing columns, files or labels, or over half of the files are empty or unreadable; or if the corrections
+        name images or classes that aren't there.
     ImageError
         If an image in memory can't be taken.
     """
     listing = _listing(source, root)
-    return _dataset(_name(source), listing)
+    return _dataset(_name(source), listing, corrections)
 
 
 def _name(source: Source) -> str:
@@ -121,17 +125,17 @@ def _tables(tree: Folder | Archive, prefix: str) -> dict[str, Columns]:
     return found
 
 
-def _dataset(name: str, listing: Listing) -> Dataset:
-    """Hash the files, leave out what can't be used, and say what was found."""
+def _dataset(name: str, listing: Listing, corrections: Path | None) -> Dataset:
+    """Hash the files, correct labels, leave out what can't be used, and say what was found."""
     before = check_classes(listing)
+    hashes, unusable = hash_rows(listing.rows, listing.reader)
+    _require_readable(listing, unusable)
+    corrected = None
+    if corrections is not None:
+        listing, doubtful, corrected = correct(listing, hashes, before, corrections)
+        hashes = [None if place in doubtful else digest for place, digest in enumerate(hashes)]
+        unusable |= doubtful
     rows = listing.rows
-    hashes, unusable = hash_rows(rows, listing.reader)
-    if 2 * len(unusable) > len(rows):
-        example = next(iter(unusable.values()))
-        raise DataError(
-            f"{listing.where}: {len(unusable)} of {len(rows)} files are empty or unreadable, "
-            f"for example {example.file} ({example.reason})"
-        )
     equals = find_equals(rows, hashes)
     left_out = unusable | equals.left_out
     kept = [place for place in range(len(rows)) if place not in left_out]
@@ -147,11 +151,23 @@ def _dataset(name: str, listing: Listing) -> Dataset:
         left_out=(*listing.left_out, *dropped),
         notes=(
             *listing.notes,
+            *([] if corrected is None else [correction_note(corrected)]),
             *left_out_notes(dropped),
             *class_notes(listing.rows, sorted(set(before) - set(classes))),
             *straddling_notes(rows, equals.leaks),
         ),
+        corrected=corrected,
     )
+
+
+def _require_readable(listing: Listing, unusable: Mapping[int, LeftOut]) -> None:
+    """Raise :class:`DataError` if most files can't be used: then the path is wrong, or the disk."""
+    if 2 * len(unusable) > len(listing.rows):
+        example = next(iter(unusable.values()))
+        raise DataError(
+            f"{listing.where}: {len(unusable)} of {len(listing.rows)} files are empty or unreadable, "
+            f"for example {example.file} ({example.reason})"
+        )
 
 
 def _table(listing: Listing, hashes: Sequence[str | None]) -> pa.Table:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.data import Dataset, load
+from headstart.data.corrections import FILE
 from headstart.errors import DataError, ImageError, MissingExtraError
 from headstart.imaging import Preprocessing, load_view
 from headstart.runs import FinishedRun
@@ -135,7 +136,12 @@ def development_of(run: FinishedRun, classes: tuple[str, ...], data: Path | None
     if not Path(source).exists():
         where = "in memory" if source == "in memory" else f"at {source}"
         raise DataError(f"{run.folder}: the images it was fitted on lay {where}; say where they are now with --data")
-    dataset = load(source, root=Path(request["root"]) if request.get("root") else None)
+    root, corrected = request.get("root"), run.path(FILE)
+    dataset = load(
+        source,
+        root=Path(root) if root else None,
+        corrections=corrected if request.get("corrections") and corrected.is_file() else None,
+    )
     _check_classes(dataset, classes)
     tested, chosen = _judged(run.path("predictions.parquet"))
     mine = np.array([image not in tested or image in chosen for image in dataset.images], bool)

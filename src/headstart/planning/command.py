@@ -1,4 +1,4 @@
-"""The command line that asks for what a fit was asked for."""
+"""What a fit was asked for, as ``run.json`` keeps it, and as the command line that asks for it again."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from headstart.data import Dataset
+from headstart.data.corrections import counts_of
 from headstart.planning.options import Options
 
-_PATHS = {"root", "plan", "costs"}
+_PATHS = {"root", "plan", "costs", "corrections"}
 # Options whose flag is not their name with dashes.
 _FLAGS = {"rate": "--lr", "find_rate": "--find-lr"}
 
@@ -29,6 +31,12 @@ def command_of(source: object, options: Options) -> str | None:
             value = str(Path(value).resolve()) if field.name in _PATHS else value
             words += _words(_FLAGS.get(field.name, f"--{field.name.replace('_', '-')}"), value)
     return shlex.join(words)
+
+
+def request_of(source: object, options: Options, dataset: Dataset) -> dict[str, Any]:
+    """What a run keeps of its request: the data's absolute path, the options, and what corrections changed."""
+    where = str(Path(source).resolve()) if isinstance(source, str | Path) else "in memory"
+    return {"source": where, **dataclasses.asdict(options), **counts_of(dataset)}
 
 
 def _words(flag: str, value: Any) -> list[str]:

@@ -71,6 +71,8 @@ class Options:
     costs:
         A CSV file with what each mistake costs (:func:`headstart.evaluation.costs.read_costs`): the decisions of least
         expected cost are taken, in place of the most probable class. Choices follow the metric all the same.
+    corrections:
+        A CSV file of corrections of labels (:func:`headstart.data.corrections.correct`), applied while loading.
     group_by:
         A regular expression that finds in each file's name what group it belongs to
         (:func:`headstart.data.grouping.group_by_name`).
@@ -110,6 +112,7 @@ class Options:
     max_size: str | None = None
     max_latency: str | None = None
     costs: str | None = None
+    corrections: str | None = None
     group_by: str | None = None
     allow_leaks: bool = False
     fix_leaks: bool = False

@@ -205,10 +205,10 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    script, style = (room.joinpath(name).read_text("utf-8") for name in ("report.js", "report.css"))
+    script, look, style = (room.joinpath(name).read_text("utf-8") for name in ("report.js", "look.css", "report.css"))
     known = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     page_of = environment.get_template("report.html.jinja")
-    return page_of.render(page=page, script=Markup(script), script_hash=known, style=Markup(style))
+    return page_of.render(page=page, script=Markup(script), script_hash=known, style=Markup(look + style))
 
 
 def _readings(evidence: RunEvidence) -> tuple[Reading, ...]:

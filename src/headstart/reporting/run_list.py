@@ -54,7 +54,11 @@ def show_run_summary(run: RunSummary, folder: Path) -> None:
     for problem in run.problems:
         _OUT.print(f"• {escape(shorten(problem, TEXT_LENGTH))}", soft_wrap=True)
     facts = [(name, shorten(str(value), TEXT_LENGTH)) for name in _FACTS if (value := value_of(run, name)) is not None]
-    times = [("started", _local(run.started)), ("finished", _local(run.finished)), ("took", seconds_text(run.seconds))]
+    times = [
+        ("started", local_time(run.started)),
+        ("finished", local_time(run.finished)),
+        ("took", seconds_text(run.seconds)),
+    ]
     _show_pairs([*facts, *((name, value) for name, value in times if value not in ("", "–"))])
     _show_scores(run)
     for title, values in (("asked for", run.options), ("made with", run.made_with)):
@@ -112,7 +116,7 @@ def _columns(runs: Sequence[RunSummary], more: Sequence[str]) -> dict[str, Calla
         if name not in (*columns, "name", "state", "started", "seconds"):
             columns[name] = lambda run, name=name: setting_text(value_of(run, name))  # type: ignore[misc]
     columns["seconds"] = lambda run: "–" if run.seconds is None else f"{run.seconds:.1f}"
-    columns["started"] = lambda run: _local(run.started)
+    columns["started"] = lambda run: local_time(run.started)
     return columns
 
 
@@ -139,7 +143,7 @@ def _problems(run: RunSummary) -> str:
     return shorten(first, TEXT_LENGTH) + more
 
 
-def _local(moment: str | None) -> str:
+def local_time(moment: str | None) -> str:
     """A moment in the time zone of the reader, to the minute."""
     try:
         return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M") if moment else "–"

@@ -1,0 +1,1 @@
+"""Runs in a browser on this machine: their reports, one image tried out, labels judged."""
