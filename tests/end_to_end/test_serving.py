@@ -106,7 +106,7 @@ def test_two_workers_count_together_and_are_replaced(digits_run: Path, digits: P
         ends(process)
 
 
-def test_what_cannot_be_served_is_named(tmp_path: Path) -> None:
+def test_what_cannot_be_served_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "model.xml").write_text("<net/>")
     for models, word in (
         ([tmp_path / "gone"], "does not exist"),
@@ -117,3 +117,7 @@ def test_what_cannot_be_served_is_named(tmp_path: Path) -> None:
             serve([str(model) for model in models], port=0)
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(HeadstartError, match="in use"):
         serve([str(tmp_path)], port=taken.getsockname()[1])
+    monkeypatch.delitem(sys.modules, "headstart.serving.server", raising=False)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(HeadstartError, match=r"headstart\[serve\]"):
+        serve([str(tmp_path)], port=0)
