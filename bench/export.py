@@ -41,8 +41,9 @@ def main() -> None:
     shared = os.environ.get("HEADSTART_SHARED", "../shared")
     parser.add_argument("--data", type=Path, default=Path(shared) / "data" / "flowers5")
     parser.add_argument("--run", type=Path, default=Path("runs/bench-export"))
+    parser.add_argument("--threads", type=int, default=cores(), help="of each; 1 tells most on a busy machine")
     options = parser.parse_args()
-    torch.set_num_threads(cores())
+    torch.set_num_threads(options.threads)
     if not (options.run / "report.html").exists():
         headstart.fit(options.data, Options(budget="1s"), out=options.run)
     written = {name: found for name, found in (exported(options.run, *kind) for kind in KINDS) if found}
@@ -60,7 +61,7 @@ def main() -> None:
             )
     image = next(iter(sorted(Path(options.data).rglob("*.jpg"))), None)
     data = load(options.data).read(0) if image is None else image.read_bytes()
-    report_times(options.run, written, data)
+    report_times(options.run, written, data, options.threads)
 
 
 def exported(run: Path, format: Any, int8: bool) -> tuple[str, Exported | None]:
@@ -76,16 +77,18 @@ def exported(run: Path, format: Any, int8: bool) -> tuple[str, Exported | None]:
     return name, records.from_plain(Exported, json.loads(record.read_bytes()), where=str(record))
 
 
-def report_times(run: Path, written: dict[str, Exported], data: bytes) -> None:
+def report_times(run: Path, written: dict[str, Exported], data: bytes, threads: int) -> None:
     """Each in turn, so that what else the machine does hits all alike."""
     callers: dict[str, Callable[[int], Any]] = {"eager PyTorch": eager(run, data)}
     for name, found in written.items():
         path = run / "export" / name / FILES[found.format]
         if found.format == "openvino":
             for precision in ("bf16", "f32"):
-                callers[f"{name}, {precision}"] = caller(runtime.load(path, precision=precision), data)
+                callers[f"{name}, {precision}"] = caller(runtime.load(path, threads=threads, precision=precision), data)
         else:
-            model = runtime.Model(ProgramSession(path)) if found.format == "pt2" else runtime.load(path)
+            model = (
+                runtime.Model(ProgramSession(path)) if found.format == "pt2" else runtime.load(path, threads=threads)
+            )
             callers[name] = caller(model, data)
     times: dict[tuple[str, int], list[float]] = {(name, batch): [] for name in callers for batch in BATCHES}
     for turn in range(ROUNDS + 1):

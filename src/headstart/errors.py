@@ -20,6 +20,12 @@ class DataError(HeadstartError):
     """The data set as a whole, or its table, can't be used."""
 
 
+class LeakError(HeadstartError):
+    """Copies of one picture lie in several of the user's splits, so that a score would be flattered."""
+
+    exit_code = 3
+
+
 class ImageError(HeadstartError):
     """One image can't be decoded; callers that work on many images list it and go on."""
 

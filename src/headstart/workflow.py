@@ -9,14 +9,21 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from headstart.artifact.saved import ModelRecord, write_model
-from headstart.auditing.audit import audit_of
+from headstart.auditing.audit import FILE as AUDIT
+from headstart.auditing.audit import TABLE as AUDIT_TABLE
+from headstart.auditing.audit import Audit, audit_of, audit_table, detect
+from headstart.auditing.copies import require_no_leaks, without_leaks
+from headstart.auditing.cross_fit import AUDITOR, cross_fitted
+from headstart.auditing.material import Material, examine, ruler
+from headstart.auditing.rows import audit_rows
 from headstart.backbones.offline import go_offline
 from headstart.data import Dataset, Protocol, Source, load, resolve
+from headstart.data.grouping import group_by_name
 from headstart.explaining.neighbours import training_table
 from headstart.features.compiling import compile_trunk
 from headstart.features.engine import CompiledTrunk, Say
@@ -38,18 +45,19 @@ from headstart.planning.options import Options
 from headstart.planning.plan import Plan
 from headstart.planning.surveying import situation_of, timings_of
 from headstart.reporting.evaluation_record import evaluation_record
+from headstart.reporting.illustrations import illustrator_of
 from headstart.reporting.predictions import predictions_table
 from headstart.reporting.report import write_report
 from headstart.runs import Progress, Run, SilentProgress, Stopwatch
 from headstart.runs.budget import Countdown
 from headstart.tasks import TASKS
+from headstart.training.calibrate import Floats
 from headstart.training.examples import Examples
 from headstart.training.gathering import examples_of, extract_all
 from headstart.training.strategies import FINE_TUNED, Strategy
 
-if TYPE_CHECKING:
-    pass
-
+# Images whose pixels the audit of a fit looks at; `headstart audit` looks at all.
+LOOKED_AT = 2000
 # What is held out to test a fine-tuned model where the data has no split and is small.
 HELD_OUT = 0.2
 
@@ -101,7 +109,7 @@ def fit(
     if options.offline:
         go_offline()
     with clock.section("load"):  # before there is a run folder, so that a wrong name leaves none behind
-        dataset = load(source, root=Path(options.root) if options.root else None)
+        dataset = _loaded(source, options)
         costs = check_decisions(options, dataset)
         entrants = entrants_of(options, countdown, say)
     if options.strategy in FINE_TUNED:
@@ -110,6 +118,8 @@ def fit(
                 check_fine_tuning(options, backbone, dataset)
     request, command = _request(source, options), command_of(source, options)
     with Run.create(Path(out) if out else None, dataset.name, request, seed=options.seed, command=command) as run:
+        material = _material(dataset, options, clock, progress, say)
+        dataset = _kept(material, options)
         choice = Chooser(options, _protocol, run, countdown, clock, progress, say).choose(dataset, entrants)
         backbone, found = choice.backbone, _probe(choice, options, clock, progress, say)
         dataset, protocol, examples = found.dataset, found.protocol, found.examples
@@ -151,15 +161,22 @@ def fit(
                 tested = _meet_test(dataset, finalist, frozen=examples, grouped=grouped)
             metrics = _metrics(model.record, dataset, finalist.validation, tested, protocol, options)
             details = evaluation_record(dataset, finalist.validation, tested, model.record.points, costs, options.seed)
+        with clock.section("audit"), blas_threads(len(dataset)):
+            chances, look = _out_of_fold(found, options.seed), backbone.preprocessing
+            rows_audited = audit_rows(
+                dataset, examples, chances, look, progress=progress, seed=options.seed, at_most=LOOKED_AT
+            )
         with clock.section("save"):
             write_model(run.path("model"), model)
-            run.write("audit.json", audit_of(dataset, protocol))
+            audited = audit_of(dataset, protocol, (*detect(material), *rows_audited))
+            run.write(AUDIT, audited)
+            run.write(AUDIT_TABLE, audit_table(audited))
             run.write("ladder.json", record)
             run.write("training.parquet", training_table(dataset))
             run.write("predictions.parquet", predictions_table(dataset, (finalist.validation, tested)))
             run.write("evaluation.json", details)
             run.write("metrics.json", {**metrics, "seconds": clock.seconds(), "seed": options.seed})
-        write_report(run.folder, dataset.read_image)
+        write_report(run.folder, dataset.read_image, illustrator_of(run.folder, dataset.read_image))
         deliver(run)
         for checkpoint in run.folder.rglob("checkpoint-*.pt"):  # nothing will go on from them
             checkpoint.unlink()
@@ -201,9 +218,10 @@ def plan(
     options, progress = options or Options(), progress or SilentProgress()
     options.check()
     countdown = countdown or Countdown.from_now(options.time())
-    dataset = load(source, root=Path(options.root) if options.root else None)
+    dataset, clock = _loaded(source, options), Stopwatch()
     check_decisions(options, dataset)
-    entrants, clock = entrants_of(options, countdown, say), Stopwatch()
+    entrants = entrants_of(options, countdown, say)
+    dataset = _kept(_material(dataset, options, clock, progress, say), options)
     choice = Chooser(options, _protocol, None, countdown, clock, progress, say).choose(dataset, entrants)
     backbone, found = choice.backbone, _probe(choice, options, clock, progress, say)
     dataset, examples = found.dataset, found.examples
@@ -231,6 +249,68 @@ def plan(
     )
 
 
+def audit(
+    source: Source,
+    options: Options | None = None,
+    *,
+    progress: Progress | None = None,
+    say: Say = _LOG.warning,
+) -> Audit:
+    """Say what is wrong with labelled images, row by row; nothing is kept, moved or removed.
+
+    Parameters
+    ----------
+    source, options, progress, say:
+        As for :func:`fit`; of the options only ``root``, ``group_by``, ``channels`` and ``engine`` play a part.
+
+    Raises
+    ------
+    headstart.errors.HeadstartError
+        If the data can't be loaded, or over half of them not decoded.
+    """
+    options, progress = options or Options(), progress or SilentProgress()
+    options.check()
+    clock, compiled = Stopwatch(), ruler(options.channels, options.engine, say)
+    material = _material(_loaded(source, options), options, clock, progress, say)
+    dataset, table = extract_all(material.dataset.with_families(material.families), compiled, progress, say)
+    dataset, protocol = resolve(dataset, test=None, seed=options.seed)
+    with blas_threads(len(dataset)):
+        examples = examples_of(dataset, table, compiled.trunk.columns, protocol, options.seed)
+        chances, look = cross_fitted(examples, seed=options.seed), compiled.trunk.backbone.preprocessing
+        rows = audit_rows(dataset, examples, chances, look, progress=progress, seed=options.seed)
+    return audit_of(dataset, findings=(*detect(material), *rows))
+
+
+def _loaded(source: Source, options: Options) -> Dataset:
+    """The data, with the groups that are to be read from file names."""
+    dataset = load(source, root=Path(options.root) if options.root else None)
+    return dataset if options.group_by is None else group_by_name(dataset, options.group_by)
+
+
+def _material(dataset: Dataset, options: Options, clock: Stopwatch, progress: Progress, say: Say) -> Material:
+    """What the audit rests on; the features come from the store, or are there for what follows."""
+    with clock.section("compile"):
+        compiled = ruler(options.channels, options.engine, say)
+    with clock.section("features"):
+        dataset, table = extract_all(dataset, compiled, progress, say)
+    with clock.section("audit"), blas_threads(len(dataset)):
+        return examine(dataset, table, compiled.trunk.columns["features"], progress, say)
+
+
+def _kept(material: Material, options: Options) -> Dataset:
+    """The rows to work on, copies of one picture as one group.
+
+    Raises
+    ------
+    LeakError
+        If such copies lie in several of the user's splits, and nothing is said of what to do then.
+    """
+    if not (options.allow_leaks or options.fix_leaks):
+        require_no_leaks(material)
+    dataset = material.dataset.with_families(material.families)
+    return without_leaks(material, dataset) if options.fix_leaks else dataset
+
+
 @dataclass(frozen=True, eq=False)
 class _Probed:
     """What all strategies begin with: the features of all images, who judges, and the race of the probes."""
@@ -254,6 +334,14 @@ def _probe(choice: BackboneChoice, options: Options, clock: Stopwatch, progress:
         strategies = candidates(options.strategy, examples, options.metric)
         climbed = climb(strategies, examples, metric=options.metric, cut=compiled.trunk.stop, seed=options.seed)
     return _Probed(dataset, protocol, compiled, examples, strategies, climbed)
+
+
+def _out_of_fold(found: _Probed, seed: int) -> Floats:
+    """What models say of the development rows that they had not seen: of the race where it judged all, else anew."""
+    raced = found.climbed.tried.get(AUDITOR.title)
+    if raced is not None and len(found.examples.judged) == len(found.examples):
+        return raced[1].probabilities
+    return cross_fitted(found.examples, seed=seed)
 
 
 def _protocol(dataset: Dataset, options: Options) -> tuple[Dataset, Protocol]:

@@ -174,11 +174,19 @@ def test_evaluation_on_the_test_images_gives_the_numbers_of_the_run(
     wanted = json.loads((digits_run / "metrics.json").read_text())["splits"]["test"]
     assert (found.pop("left_out"), found.pop("fitted_on")) == (0, 0)
     assert wanted.pop("estimate") == "held_out_rows"
+    details = json.loads((digits_run / "evaluation.json").read_text())["splits"]["test"]
+    ours, theirs = found.pop("details"), details
+    assert ours.keys() == theirs.keys()
+    for points in (ours["coverage_risk"], theirs["coverage_risk"]):
+        assert [point["coverage"] for point in points] == pytest.approx(np.arange(1, 21) / 20)
+    assert [p["risk"] for p in ours["coverage_risk"]] == pytest.approx([p["risk"] for p in theirs["coverage_risk"]])
     assert found.keys() == wanted.keys()
     assert found.pop("confusion") == wanted.pop("confusion")
     ours, theirs = found.pop("per_class"), wanted.pop("per_class")
     for name in model.classes:
-        assert ours[name] == pytest.approx(theirs[name], abs=1e-6)
+        assert ours[name].keys() == theirs[name].keys()
+        for key, value in theirs[name].items():
+            assert ours[name][key] == (value if value is None else pytest.approx(value, abs=1e-6)), key
     for key, value in wanted.items():
         assert found[key] == (value if value is None else pytest.approx(value, abs=1e-6)), key
 

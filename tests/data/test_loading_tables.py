@@ -53,6 +53,14 @@ def test_text_tables_in_their_many_spellings(folder: Path, name: str, text: str)
     assert dataset.read(2) == b"sub/c.jpg"
 
 
+def test_a_domain_is_a_column_like_a_group(folder: Path) -> None:
+    dataset = load_csv(folder, "image,label,group,Domain\na.jpg,x,p1,north\nb.jpg,y,,\nsub/c.jpg,x,p1,7\n")
+    assert dataset.domains == ["north", None, "7"]
+    assert dataset.group_names == ["p1", None, "p1"]
+    assert dataset.select([2, 0]).domains == ["7", "north"]
+    assert load_csv(folder, "image,label\na.jpg,x\nb.jpg,y\n").domains == [None, None]
+
+
 def test_parquet_and_pandas_say_the_same_as_csv(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "image,label,split,group\na.jpg,007,Train,p1\nb.jpg,8,validation,p1\nsub/c.jpg,8,,\n"
     wanted = columns(load_csv(folder, text), "image", "file", "label", "split", "group", "hash")

@@ -149,7 +149,9 @@ def test_out_onto_a_folder_that_is_not_empty(headstart: Headstart, folder: Path)
     assert len(list(folder.rglob("*.png"))) == 24
 
 
-def test_a_corrupt_store_is_rebuilt_and_said_once(headstart: Headstart, folder: Path, tmp_path: Path) -> None:
+def test_a_corrupt_store_is_rebuilt_and_said_once_for_each_kind_of_row(
+    headstart: Headstart, folder: Path, tmp_path: Path
+) -> None:
     first = headstart("fit", folder, "--json")
     segments = list((tmp_path / "cache" / "features").rglob("*.npy"))
     assert segments
@@ -160,7 +162,9 @@ def test_a_corrupt_store_is_rebuilt_and_said_once(headstart: Headstart, folder: 
     second = headstart("fit", folder, "--json")
     assert second.code == 0, second.err
     assert second.json["splits"] == first.json["splits"]
-    assert sum("damaged" in line or "corrupt" in line for line in second.err.splitlines()) == 1, second.err
+    kinds = {segment.parent for segment in segments}  # of rows: features, thumbnails
+    said = sum("damaged" in line or "corrupt" in line for line in second.err.splitlines())
+    assert said == len(kinds) == 2, second.err
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists() or os.geteuid() != 0, reason="needs to mount a small file system")

@@ -29,7 +29,8 @@ def test_every_option_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     asked = Options(
         backbone="timm/a b", strategy="partial", test=0.25, metric="macro_f1", seed=7, engine="openvino",
         root=str(tmp_path), offline=True, licence="any", image_size=288, channels=1, budget="5m", quality="best",
-        plan=str(tmp_path / "plan.json"), backbones="a,b@288", max_size="10MB", max_latency="20ms", cut=4, epochs=2,
+        plan=str(tmp_path / "plan.json"), costs=str(tmp_path / "costs.csv"), backbones="a,b@288",
+        max_size="10MB", max_latency="20ms", group_by="(.)", allow_leaks=True, fix_leaks=True, cut=4, epochs=2,
         rate=0.003, views=2, augment="light", batch_size=8, find_rate=True, auto=True, devices=2, tensorboard=True,
     )  # fmt: skip
     defaults = Options()

@@ -186,6 +186,19 @@ def test_an_index_that_cannot_be_written_is_done_without(
     assert sorted(names(tmp_path)) == ["a", "b"]
 
 
+def test_a_link_in_the_place_of_the_index_leads_nowhere(tmp_path: Path, make_run: MakeRun) -> None:
+    root, other = tmp_path / "runs", tmp_path / "cache"
+    make_run(root / "a")
+    other.mkdir()
+    (other / "index.sqlite").write_bytes(b"the index of something else")
+    (root / ".headstart").symlink_to(other)
+    record_run(root / "a")
+    assert names(root) == ["a"]
+    assert [(path.name, path.read_bytes()) for path in other.iterdir()] == [
+        ("index.sqlite", b"the index of something else")
+    ]
+
+
 def test_a_folder_without_runs_is_left_as_it_is(tmp_path: Path) -> None:
     assert list_runs(tmp_path / "absent") == []
     (tmp_path / "photos").mkdir()

@@ -54,6 +54,9 @@ def test_a_record_comes_back_as_it_was() -> None:
         ({"thresholds": [0.5]}, "one threshold a class"),
         ({"thresholds": [0.5, 0.0, 0.1]}, "not positive"),
         ({"thresholds": [0.5, None, 0.1]}, "not finite"),
+        ({"costs": [[0.0, 1.0, 1.0]]}, "the costs are no matrix"),
+        ({"costs": [[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]}, "the costs are no matrix"),
+        ({"costs": [[0.0, 1.0, 1.0], [1.0, 0.0, None], [1.0, 1.0, 0.0]]}, "the costs are no matrix"),
         ({"embedding": 10**12}, "unknown"),
         ({"batch": 10**9}, "a batch of"),
         ({"precisions": []}, "no precision"),
@@ -81,6 +84,18 @@ def test_an_enormous_input_is_refused() -> None:
 def test_no_record_is_refused(text: str | None) -> None:
     with pytest.raises(ArtifactError):
         from_text(text, "model.onnx")
+
+
+def test_costs_decide_as_in_the_trained_model() -> None:
+    generator = np.random.default_rng(0)
+    costs = ((0.0, 1.0, 1.0), (1.0, 0.0, 1.0), (20.0, 5.0, 0.0))
+    chances = np.vstack([generator.dirichlet([1, 1, 1], 300), [[0.5, 0.5, 0.0], [1 / 3] * 3, [0.0, 1.0, 0.0]]])
+    record = from_text(to_text(dataclasses.replace(RECORD, costs=costs)), "file")
+    for matrix in (costs, tuple(map(tuple, (1.0 - np.eye(3)).tolist()))):
+        labels, confidence = decide(chances, dataclasses.replace(record, costs=matrix))
+        task = TASKS["classification"]
+        assert labels == task.labels(chances, RECORD.classes, np.array(matrix))
+        assert (confidence == task.confidence(chances, np.array(matrix))).all()
 
 
 @pytest.mark.parametrize("task", ["classification", "multilabel"])

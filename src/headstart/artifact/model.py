@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import logging
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.artifact.evaluating import Answers, decision_of, scored_part, scores_of, truth_of
+from headstart.artifact.inputs import Inputs
 from headstart.artifact.saved import SavedModel, read_model
 from headstart.backbones.backbone import Backbone
 from headstart.backbones.catalogue import find_backbone
-from headstart.data.listing import list_images
-from headstart.data.trees import read_image_file
 from headstart.errors import ArtifactError, BackboneError, DataError, ImageError, OptionError
 from headstart.evaluation.abstention import fit_abstain
 from headstart.evaluation.calibration import probabilities as to_probabilities
@@ -27,7 +25,6 @@ from headstart.evaluation.costs import Costs
 from headstart.features.compiling import compile_trunk
 from headstart.features.engine import CompiledTrunk, EngineName, Say
 from headstart.features.extract import embed, probe_trunk
-from headstart.imaging import encode
 from headstart.runs import find_run
 from headstart.tasks import TASKS, Task
 from headstart.training.linear import LinearModel
@@ -361,48 +358,6 @@ def _check_novelty(saved: SavedModel, compiled: CompiledTrunk) -> None:
         raise ArtifactError(
             f"the model's novelty reference is {saved.novelty.features.shape[-1]} wide, "
             f"{saved.record.backbone}'s features {top.stop - top.start}"
-        )
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Images of any form that :class:`Model` takes, as names and a way to read their bytes."""
-
-    names: list[str]
-    sources: Mapping[int, Any] | Sequence[Any]
-
-    @classmethod
-    def of(cls, images: Any) -> Inputs:
-        """Raises :class:`OptionError` where something is no image, :class:`DataError` for a folder without any."""
-        if isinstance(images, str | Path) and os.path.isdir(images):
-            paths = list_images(Path(images))
-            if not paths:
-                raise DataError(f"{images}: no images in this folder")
-            return cls([str(path) for path in paths], paths)
-        batch = isinstance(images, np.ndarray) and images.ndim == 4
-        several = list(images) if batch or isinstance(images, list | tuple | Iterator) else [images]
-        for one in several:
-            _check_form(one)
-        names = [str(one) if isinstance(one, str | Path) else f"image {i}" for i, one in enumerate(several)]
-        return cls(names, several)
-
-    def read(self, position: int) -> bytes:
-        """The bytes of an image; raises :class:`ImageError` if they can't be had."""
-        one = self.sources[position]
-        if isinstance(one, bytes | bytearray):
-            return bytes(one)
-        if not isinstance(one, str | Path):
-            return encode(one, self.names[position])
-        return read_image_file(one)
-
-
-def _check_form(one: Any) -> None:
-    from PIL.Image import Image
-
-    if not isinstance(one, str | Path | bytes | bytearray | np.ndarray | Image):
-        raise OptionError(
-            f"a {type(one).__name__} is no image: give a path, a PIL image, a NumPy array, encoded bytes, or a list of "
-            "these"
         )
 
 

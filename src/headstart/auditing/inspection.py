@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from headstart.data import Dataset
 from headstart.errors import ImageError, MissingExtraError
-from headstart.imaging.facts import ImageFacts, image_facts
+from headstart.imaging.facts import Examined, ImageFacts, examine, image_facts
 from headstart.runs import Progress
+
+Seen = TypeVar("Seen")
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,22 @@ class Looked:
         return dataset.leave_out(list(self.failures), "undecodable", list(self.failures.values()))
 
 
+@dataclass(frozen=True)
+class Closely:
+    """What files are and look like.
+
+    Attributes
+    ----------
+    examined:
+        By row, of those that can be decoded.
+    failures:
+        By row, why the others can't.
+    """
+
+    examined: dict[int, Examined]
+    failures: dict[int, str]
+
+
 def look(dataset: Dataset, *, progress: Progress, at_most: int | None = None, seed: int = 0) -> Looked:
     """Decode the files of a data set once, in threads, each at the least cost.
 
@@ -47,24 +67,40 @@ def look(dataset: Dataset, *, progress: Progress, at_most: int | None = None, se
     at_most:
         Look at so many of the files, drawn by ``seed``; by default at all.
     """
+    facts, failures = _each(dataset, image_facts, progress, at_most, seed)
+    return Looked(tuple(facts.values()), failures)
+
+
+def look_closely(dataset: Dataset, *, progress: Progress, at_most: int | None = None, seed: int = 0) -> Closely:
+    """Decode the files at the size at which appearance is judged; parameters are those of :func:`look`.
+
+    It takes about 1.3 times as long as decoding for the network.
+    """
+    return Closely(*_each(dataset, examine, progress, at_most, seed))
+
+
+def _each(
+    dataset: Dataset, of: Callable[[bytes, str], Seen], progress: Progress, at_most: int | None, seed: int
+) -> tuple[dict[int, Seen], dict[int, str]]:
+    """By row, what a function says of the bytes, or why it can't."""
     count = len(dataset)
     drawn = count if at_most is None else min(at_most, count)
     rows = np.sort(np.random.default_rng(seed).permutation(count)[:drawn]).tolist()
     files = dataset.files
 
-    def look_at(row: int) -> ImageFacts | str:
+    def look_at(row: int) -> Seen | ImageError | MissingExtraError:
         try:
-            return image_facts(dataset.read(row), files[row])
+            return of(dataset.read(row), files[row])
         except (ImageError, MissingExtraError) as error:
-            return str(error)
+            return error
 
-    facts: list[ImageFacts] = []
+    seen: dict[int, Seen] = {}
     failures: dict[int, str] = {}
     with progress.task("images", total=len(rows)) as step, ThreadPoolExecutor() as pool:
         for row, found in zip(rows, pool.map(look_at, rows), strict=True):
-            if isinstance(found, ImageFacts):
-                facts.append(found)
+            if isinstance(found, (ImageError, MissingExtraError)):
+                failures[row] = str(found)
             else:
-                failures[row] = found
+                seen[row] = found
             step()
-    return Looked(tuple(facts), failures)
+    return seen, failures

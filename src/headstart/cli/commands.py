@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from headstart.cli import runs
+from headstart.cli.auditing import audit
 from headstart.cli.backbones import backbones
 from headstart.cli.comparing import compare
 from headstart.cli.data import gap, inspect
@@ -16,6 +17,7 @@ from headstart.cli.features import cache, embed
 from headstart.cli.fitting import demo, fit
 from headstart.cli.models import evaluate, predict
 from headstart.cli.planning import plan
+from headstart.cli.reporting import report
 from headstart.cli.serving import serve
 
 app = typer.Typer(
@@ -25,8 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_COMMANDS = (demo, fit, inspect, gap, plan, predict, explain, evaluate, compare, export, serve)
-for _command in (*_COMMANDS, embed, backbones, cache):
+_LOOKING = (inspect, audit, gap, plan, predict, explain, evaluate, compare, report)
+for _command in (demo, fit, *_LOOKING, export, serve, embed, backbones, cache):
     app.command()(_command)
 app.add_typer(runs.app, name="runs")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headstart.cli.options import (
+    AllowLeaks,
     AsJson,
     Backbones,
     Channels,
@@ -18,6 +19,8 @@ from headstart.cli.options import (
     Data,
     Engine,
     EngineOption,
+    FixLeaks,
+    GroupBy,
     ImageSize,
     Licence,
     MaxLatency,
@@ -68,6 +71,9 @@ def fit(
     seed: Annotated[int, typer.Option(min=0, help="Of splits, folds and bootstraps.")] = 0,
     engine: EngineOption = Engine.auto,
     root: Root = None,
+    group_by: GroupBy = None,
+    allow_leaks: AllowLeaks = False,
+    fix_leaks: FixLeaks = False,
     offline: Annotated[bool, typer.Option("--offline", help="Open no socket.")] = False,
     licence: Annotated[
         Licence, typer.Option(help="any also takes weights that are for non-commercial use only.")
@@ -128,6 +134,9 @@ def fit(
         quality=quality.value,
         costs=str(costs) if costs else None,
         plan=str(plan) if plan else None,
+        group_by=group_by,
+        allow_leaks=allow_leaks,
+        fix_leaks=fix_leaks,
         cut=cut,
         epochs=epochs,
         rate=lr,

@@ -76,3 +76,12 @@ Backbones = Annotated[
 ]
 MaxSize = Annotated[str | None, typer.Option(metavar="SIZE", help="Most that the weights may take: 10MB.")]
 MaxLatency = Annotated[str | None, typer.Option(metavar="TIME", help="Most that an image may take here: 20ms.")]
+GroupBy = Annotated[
+    str | None, typer.Option(metavar="REGEX", help="Find the group (patient, video) in each file's name by this.")
+]
+AllowLeaks = Annotated[
+    bool, typer.Option("--allow-leaks", help="Go on where copies of one picture lie in several splits.")
+]
+FixLeaks = Annotated[
+    bool, typer.Option("--fix-leaks", help="Leave copies of what judges them out of training, and go on.")
+]

@@ -8,12 +8,15 @@ from typing import Annotated
 import typer
 
 from headstart.cli.options import (
+    AllowLeaks,
     AsJson,
     Backbones,
     Channels,
     Data,
     Engine,
     EngineOption,
+    FixLeaks,
+    GroupBy,
     ImageSize,
     MaxLatency,
     MaxSize,
@@ -38,6 +41,9 @@ def plan(
     seed: Annotated[int, typer.Option(min=0, help="Of splits and folds.")] = 0,
     engine: EngineOption = Engine.auto,
     root: Root = None,
+    group_by: GroupBy = None,
+    allow_leaks: AllowLeaks = False,
+    fix_leaks: FixLeaks = False,
     image_size: ImageSize = None,
     channels: Channels = 3,
     as_json: AsJson = False,
@@ -59,6 +65,9 @@ def plan(
         root=str(root) if root else None,
         image_size=image_size,
         channels=channels,
+        group_by=group_by,
+        allow_leaks=allow_leaks,
+        fix_leaks=fix_leaks,
         budget=budget,
         quality=quality.value,
     )

@@ -83,14 +83,14 @@ def show(context: typer.Context, run: Run, as_json: AsJson = False) -> None:
 @app.command()
 def compare(context: typer.Context, runs: Runs, as_json: AsJson = False) -> None:
     """Put runs side by side: the settings in which they differ, and their scores."""
-    from headstart.reporting.run_comparison import compare_runs, show_comparison
+    from headstart.reporting.side_by_side import put_side_by_side, show_side_by_side
 
     folders = [_folder(context, run) for run in runs]
-    found = compare_runs(folders)
+    found = put_side_by_side(folders)
     if as_json:
         print_json(found)
         return
-    show_comparison(found)
+    show_side_by_side(found)
     if len(folders) == 2 and _has_command(context, "compare"):
         typer.echo(f"Is it more than luck? headstart compare {shlex.join(map(str, folders))}")
 

@@ -58,7 +58,7 @@ class Dataset:
         ``file``: string, its name relative to the source; ``label``: string, or list of strings for multilabel;
         ``split``: ``train``, ``val``, ``test`` or null; ``group``: string or null; ``domain``: string or
         null (a site, a camera, a style: scores are told by it); ``hash``: the SHA-256 of the bytes, as 64 hexadecimal
-        digits.
+        digits. Once copies were looked for, also ``family``: int64, equal for rows that show one picture.
     reader:
         Where the bytes come from.
     left_out:
@@ -121,14 +121,14 @@ class Dataset:
     def groups(self) -> NDArray[np.int64]:
         """Numbers from 0, int64 (n,), equal for rows that must not be on two sides of a split.
 
-        Those are rows of the same group, rows with equal bytes, and whatever these connect.
+        Those are rows of the same group, rows with equal bytes, rows that show one picture, and whatever these connect.
         """
-        hashes = _numbered(self.table.column("hash"))
+        same = [_numbered(self.table.column(name)) for name in ("hash", "family") if name in self.table.column_names]
         column = self.table.column("group")
         alone = np.flatnonzero(column.is_null().to_numpy())
         groups = _numbered(column.fill_null(""))
         groups[alone] = len(self) + np.arange(len(alone))
-        return _connected(np.unique(groups, return_inverse=True)[1], hashes)
+        return _connected(np.unique(groups, return_inverse=True)[1], same)
 
     @cached_property
     def group_names(self) -> list[str | None]:
@@ -175,6 +175,17 @@ class Dataset:
         place = self.table.schema.get_field_index("split")
         column = pa.array([str(split) or None for split in splits], pa.string())
         return dataclasses.replace(self, table=self.table.set_column(place, "split", column))
+
+    def with_families(self, families: NDArray[np.int64]) -> Dataset:
+        """The same rows with the column ``family``: numbers (n,), equal for rows that show one picture."""
+        names = [name for name in self.table.column_names if name != "family"]
+        table = self.table.select(names).append_column("family", pa.array(families, pa.int64()))
+        return dataclasses.replace(self, table=table)
+
+    def with_groups(self, groups: Sequence[str | None]) -> Dataset:
+        """The same rows with another column ``group``."""
+        place = self.table.schema.get_field_index("group")
+        return dataclasses.replace(self, table=self.table.set_column(place, "group", pa.array(groups, pa.string())))
 
     def leave_out(self, rows: Sequence[int], kind: str, reasons: Sequence[str]) -> Dataset:
         """Without some rows, which are listed; a class that loses all of its rows is dropped, and a note says so.
@@ -225,18 +236,18 @@ def _numbered(column: pa.ChunkedArray) -> NDArray[np.int64]:
     return numbers
 
 
-def _connected(groups: NDArray[np.int64], hashes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The connected components of rows that share a group or a hash, numbered from 0 in the order of their groups.
+def _connected(groups: NDArray[np.int64], same: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """The connected components of rows that share a group or one of other numbers, in the order of their groups.
 
-    The least number spreads along hashes and groups in turn until nothing changes.
+    The least number spreads along the others and the groups in turn until nothing changes.
     """
     numbers = groups
     while True:
-        least = np.full(len(groups), len(groups), np.int64)
-        np.minimum.at(least, hashes, numbers)
-        of_group = np.full(len(groups), len(groups), np.int64)
-        np.minimum.at(of_group, groups, least[hashes])
-        spread = of_group[groups]
+        spread = numbers
+        for others in (*same, groups):
+            least = np.full(len(groups), len(groups), np.int64)
+            np.minimum.at(least, others, spread)
+            spread = least[others]
         if np.array_equal(spread, numbers):
             return np.unique(numbers, return_inverse=True)[1]
         numbers = spread

@@ -178,9 +178,8 @@ def scaled_interval(
 ) -> Interval | None:
     """Student's interval with the bootstrap's standard error, on a scale that has no end near the value.
 
-    Where a score is near its best, percentiles of its draws lean to the wrong side: for an AUROC of 0.98 on 100 rows
-    they cover the true value in 88 % of cases, this in 94 % (``bench/coverage.py``; Pepe 2003 recommends the logit for
-    it).
+    Where a score is near its best, percentiles of its draws lean to the wrong side and cover the true value too seldom;
+    for the AUROC the logit is recommended by Pepe (2003). How often this covers is measured by ``bench/coverage.py``.
 
     Parameters
     ----------
@@ -224,8 +223,8 @@ def share_interval(
 
     Without groups it is Wilson's. With groups it is Wilson's over as many rows as the grouped ones are worth, averaged
     over what the groups say of how alike their rows are (:func:`headstart.evaluation.clustering.likeness`). Resampling
-    groups would do for many of them; with thirty groups of ten it covers the true share in as few as 83 % of cases, and
-    where every row is right it says nothing (``bench/coverage.py``).
+    groups would do for many of them; with sixty groups of five on average it covers the true share in as few as 84 % of
+    cases (``bench/coverage.py``), and where every row is right it says nothing.
 
     Parameters
     ----------

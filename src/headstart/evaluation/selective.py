@@ -96,16 +96,18 @@ def areas_under_risk(confidence: FloatArray, correct: BoolArray, weights: FloatA
     """
     order = np.argsort(-confidence, kind="stable")
     starts = np.flatnonzero(np.diff(confidence[order], prepend=np.inf))
-    rows = np.add.reduceat(weights[:, order], starts, axis=1)
-    wrong = np.add.reduceat(np.where(correct[order], 0.0, weights[:, order]), starts, axis=1)
-    rows_until, wrong_until = np.cumsum(rows, axis=1), np.cumsum(wrong, axis=1)
-    total = rows_until[:, -1]
-    harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, max(1, int(total.max(initial=0))) + 1))])
+    columns = weights.T[order]
+    rows = np.add.reduceat(columns, starts, axis=0)
+    wrong = np.add.reduceat(columns * ~correct[order, None], starts, axis=0)
+    rows_until, wrong_until = np.cumsum(rows, axis=0), np.cumsum(wrong, axis=0)
+    total = rows_until[-1]
+    harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, int(total.max(initial=0)) + 1))])
+    until = np.take(harmonic, rows_until.astype(np.intp))
+    steps = np.diff(until, axis=0, prepend=0.0)
     rate = np.divide(wrong, rows, out=np.zeros_like(wrong), where=rows > 0)
-    before, wrong_before = rows_until - rows, wrong_until - wrong
-    steps = harmonic[rows_until.astype(np.intp)] - harmonic[before.astype(np.intp)]
-    area = ((wrong_before - rate * before) * steps + rate * rows).sum(axis=1)
-    return ratio(area, total)
+    # Within a block of equals errors come at its rate: what came before it, and what it brings, over each row's place.
+    area = (wrong_until - wrong - rate * (rows_until - rows)) * steps + wrong
+    return ratio(area.sum(axis=0), total)
 
 
 def least_area(correct: npt.ArrayLike) -> float:

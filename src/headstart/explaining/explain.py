@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from headstart.artifact.model import Inputs, Model, Prediction, failed
+from headstart.artifact.inputs import Inputs
+from headstart.artifact.model import Model, Prediction, failed
 from headstart.data.rows import first_few
 from headstart.errors import ImageError, MissingExtraError, OptionError
 from headstart.explaining.deletion import Deletion, deletion

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from headstart.artifact.evaluating import decision_of
 from headstart.artifact.model import Model
+from headstart.evaluation.calibration import name_classes
 from headstart.evaluation.comparison import paired_difference
 from headstart.evaluation.intervals import Interval
 from headstart.export.rows import Rows
@@ -111,9 +113,8 @@ def reference_of(model: Model, rows: Rows) -> Reference:
     kept = rows.select([place for place, answer in enumerate(answers) if answer.error is None])
     probabilities = np.array([list(answer.probabilities.values()) for answer in answers if answer.error is None])
     record = model.record
-    thresholds = None if record.thresholds is None else np.array(record.thresholds)
     embeddings = model.embed(list(kept.images))
-    return Reference(kept, probabilities, embeddings, thresholds, record.task, record.classes)
+    return Reference(kept, probabilities, embeddings, decision_of(record), record.task, record.classes)
 
 
 def compare(exported: ExportedModel, reference: Reference) -> Parity:
@@ -166,8 +167,7 @@ def _decisions(probabilities: Floats, reference: Reference) -> npt.NDArray[Any]:
     """What is decided: class numbers (n,), or booleans (n, C)."""
     thresholds = reference.thresholds
     if reference.task == "classification":
-        scaled = probabilities if thresholds is None else probabilities / thresholds
-        return np.asarray(np.where(np.isnan(scaled).any(1), -1, scaled.argmax(axis=1)))
+        return np.where(np.isnan(probabilities).any(1), -1, name_classes(probabilities, thresholds))
     return np.asarray(probabilities >= (0.5 if thresholds is None else thresholds))
 
 

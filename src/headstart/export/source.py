@@ -109,6 +109,7 @@ class Source:
             model_sha256=saved.tensors_sha256,
             preprocessing=saved.preprocessing,
             warning=None,
+            costs=saved.costs,
         )
 
     def _abstentions(self) -> tuple[Abstention, ...]:

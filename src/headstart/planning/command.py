@@ -9,7 +9,7 @@ from typing import Any
 
 from headstart.planning.options import Options
 
-_PATHS = {"root", "plan"}
+_PATHS = {"root", "plan", "costs"}
 # Options whose flag is not their name with dashes.
 _FLAGS = {"rate": "--lr", "find_rate": "--find-lr"}
 

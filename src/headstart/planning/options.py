@@ -71,6 +71,12 @@ class Options:
     costs:
         A CSV file with what each mistake costs (:func:`headstart.evaluation.costs.read_costs`): the decisions of least
         expected cost are taken, in place of the most probable class. Choices follow the metric all the same.
+    group_by:
+        A regular expression that finds in each file's name what group it belongs to
+        (:func:`headstart.data.grouping.group_by_name`).
+    allow_leaks, fix_leaks:
+        Where copies of one picture lie in several of the user's splits: go on, or leave those out of training that
+        have a copy in a split that judges them. By default such data are refused.
     cut:
         For ``partial``: the number of stages that stay frozen.
     epochs, rate, batch_size, views, augment:
@@ -104,6 +110,9 @@ class Options:
     max_size: str | None = None
     max_latency: str | None = None
     costs: str | None = None
+    group_by: str | None = None
+    allow_leaks: bool = False
+    fix_leaks: bool = False
     cut: int | None = None
     epochs: int | None = None
     rate: float | None = None
@@ -137,6 +146,8 @@ class Options:
         self._check_backbones()
         if self.find_rate and self.rate is not None:
             raise OptionError(f"--find-lr looks for a learning rate, and --lr {self.rate:g} gives one: leave one out")
+        if self.allow_leaks and self.fix_leaks:
+            raise OptionError("--allow-leaks keeps what --fix-leaks leaves out: give one of them")
         if self.augment is not None:
             find_preset(self.augment)
         if self.engine not in ("auto", "openvino", "torch"):

@@ -18,12 +18,17 @@ Counts = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class HeatCell:
-    """A count; ``share`` is its part of the images of the row's class, ``hit`` says that it lies on the diagonal."""
+    """A count; ``share`` is its part of the images of the row's class, ``hit`` says that it lies on the diagonal.
+
+    ``truth`` and ``answer`` are the numbers of its classes.
+    """
 
     count: int
     share: float
     hit: bool
     title: str
+    truth: int
+    answer: int
 
 
 @dataclass(frozen=True)
@@ -124,6 +129,6 @@ def _row(counts: Counts, shown: list[int], row: int, classes: Labels) -> HeatRow
         count = int(counts[row, column])
         verb = "found" if row == column else f"taken for {shorten(classes[column], 24)}"
         title = f"{shorten(classes[row], 24)}: {verb}, {count} of {total}" if count else ""
-        cells.append(HeatCell(count, count / total if total else 0.0, row == column, title))
+        cells.append(HeatCell(count, count / total if total else 0.0, row == column, title, row, column))
     others = total - int(counts[row, shown].sum()) if len(shown) < len(classes) else None
     return HeatRow(shorten(classes[row]), tuple(cells), others, total)

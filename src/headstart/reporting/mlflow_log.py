@@ -107,9 +107,7 @@ def connect(address: str) -> Server:
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
     what = f"the MLflow server at {shown} can't be used"
     with _told(address, what, _CHECK, _PATIENCE):
-        experiment = client.get_experiment_by_name(name)
-        if experiment is None:
-            experiment = client.get_experiment(client.create_experiment(name))
+        experiment = _experiment(client, name)
     if experiment.lifecycle_stage != "active":
         raise TrackingError(f"{shown}: the experiment {name!r} is deleted there: restore it, or set another name with "
                             "MLFLOW_EXPERIMENT_NAME")  # fmt: skip
@@ -187,6 +185,20 @@ def _client(address: str) -> Any:
     except ImportError as error:
         raise MissingExtraError("--mlflow", EXTRA) from error
     return mlflow.MlflowClient(address.rstrip("/"))
+
+
+def _experiment(client: Any, name: str) -> Any:
+    """The experiment of this name, made where there is none."""
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return found
+    try:
+        return client.get_experiment(client.create_experiment(name))
+    except Exception:
+        found = client.get_experiment_by_name(name)  # another process may have been faster
+        if found is None:
+            raise
+        return found
 
 
 @contextlib.contextmanager

@@ -34,6 +34,7 @@ _KINDS = {
     "duplicate": "duplicate",
     "conflict": "conflicting labels",
     "unlabelled": "without a class",
+    "leak": "copy of a test image",
 }
 
 
@@ -195,9 +196,10 @@ def model_facts(metrics: Values) -> tuple[tuple[str, str], ...]:
 
 
 def options(run: Values) -> tuple[tuple[str, str], ...]:
-    """What was asked for, from ``run.json``."""
+    """What was asked for, from ``run.json``; what was left open is left out."""
     request = mapping(run, "request")
-    return tuple((shorten(key.replace("_", " ")), _setting(value)) for key, value in request.items())[:MOST_SETTINGS]
+    given = ((key, value) for key, value in request.items() if value is not None and value != "")
+    return tuple((shorten(key.replace("_", " ")), _setting(value)) for key, value in given)[:MOST_SETTINGS]
 
 
 def environment(run: Values) -> tuple[tuple[str, str], ...]:
@@ -210,7 +212,7 @@ def _facts_of(run: Values) -> Iterator[tuple[str, Any]]:
     for key, value in run.items():
         if key in ("libraries", "versions") and isinstance(value, dict):
             yield from value.items()
-        elif key not in ("schema", "state", "request", "seed", "started", "finished", "sha256"):
+        elif key not in ("schema", "state", "request", "seed", "started", "finished", "sha256", "command"):
             yield key, value
 
 

@@ -1,18 +1,28 @@
-"""The report of a run: one HTML file that needs nothing else, no network, no script and no other file."""
+"""The report of a run: one HTML file that needs no network and no other file, and works without its script too."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import shlex
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 from headstart.files import write_atomic
-from headstart.reporting.choosing import ChoiceView, planned_seconds, view_choice
+from headstart.reporting.advice import Advice, advise
+from headstart.reporting.album import Album, make_album
+from headstart.reporting.breakdowns import Breakdowns, view_breakdowns
+from headstart.reporting.choosing import ChoiceView, Finding, planned_seconds, view_choice
 from headstart.reporting.confusion import ConfusionView, view_confusion
-from headstart.reporting.evidence import NESTED, RunEvidence, mapping, number, read_evidence, split_of, text
+from headstart.reporting.curves import Chart, coverage_chart, training_charts
+from headstart.reporting.evidence import RunEvidence, mapping, number, read_evidence, split_of, text
+from headstart.reporting.findings import FindingsView, view_findings
+from headstart.reporting.gap_view import view_gap
+from headstart.reporting.illustrations import Illustrate, without
 from headstart.reporting.mistakes import Mistakes, surest_mistakes
+from headstart.reporting.model_card import write_card
+from headstart.reporting.pictures import Pictures, Read
 from headstart.reporting.provenance import (
     LadderView,
     LeftOutView,
@@ -26,6 +36,7 @@ from headstart.reporting.provenance import (
     view_seconds,
 )
 from headstart.reporting.reliability import Reliability, measure_reliability
+from headstart.reporting.reproduction import Reproduction, view_reproduction
 from headstart.reporting.scorecard import (
     SCORES,
     ClassTable,
@@ -36,12 +47,13 @@ from headstart.reporting.scorecard import (
     score_table,
 )
 from headstart.reporting.verdict import headline, verdict
-from headstart.reporting.wording import count_text, interval_text, score_text, seconds_text, shorten
+from headstart.reporting.wording import TEXT_LENGTH, count_text, interval_text, score_text, seconds_text, shorten
 
 # More classes than that are folded away: the matrix says the same, and the weakest are named by it.
 OPEN_CLASSES = 12
 
 _SHOWN = {"test": "test", "val": "validation"}
+_UNEXPLAINED = without("")
 
 Facts = tuple[tuple[str, str], ...]
 
@@ -62,7 +74,9 @@ class Page:
     name: str
     started: str
     version: str
+    advice: Advice
     verdict: str
+    missing: tuple[str, ...]
     readings: tuple[Reading, ...]
     nested: bool
     shown: str
@@ -70,10 +84,16 @@ class Page:
     baselines: Comparison | None
     confusion: ConfusionView | None
     mistakes: Mistakes | None
+    album: Album | None
+    findings: FindingsView
     classes: ClassTable
     classes_open: bool
     multilabel: bool
     reliability: Reliability | None
+    coverage: Chart | None
+    breakdowns: Breakdowns
+    training: tuple[Chart, ...]
+    gap: Finding | None
     ladder: LadderView
     choice: ChoiceView
     reserve: tuple[str, ...]
@@ -82,62 +102,78 @@ class Page:
     options: Facts
     environment: Facts
     seconds: SecondsView
+    reproduction: Reproduction
+    licence: str
     shell: str
     python: str
 
 
-def write_report(folder: Path, read: Callable[[str], bytes]) -> Path:
-    """Write ``report.html`` into a run folder, whole or not at all.
+def write_report(folder: Path, read: Read, illustrate: Illustrate = _UNEXPLAINED) -> Path:
+    """Write ``report.html`` and ``model_card.md`` into a run folder, each whole or not at all.
 
     Parameters
     ----------
     folder:
-        A run folder with ``metrics.json``; ``ladder.json``, ``plan.json``, ``audit.json``, ``run.json`` and
-        ``predictions.parquet`` are shown where they are there.
+        A run folder with ``metrics.json``; of the other records those are shown that are there and sound, and the page
+        says which are not.
     read:
         Gives the bytes of an image by its address in ``predictions.parquet``. Where it raises a
         :class:`HeadstartError`, the image's name stands in its place.
+    illustrate:
+        Draws what mistakes rest on, as :func:`headstart.reporting.illustrations.illustrator_of` makes it; by default
+        there are no maps.
 
     Returns
     -------
-    The file. It stays under 2 MB whatever the run: long lists and names are cut, and the page says so.
+    The page. It stays under 5 MB whatever the run: long lists and names are cut, and the page says so.
 
     Raises
     ------
     RunError
-        If a record is missing or can't be read.
+        If there is no ``metrics.json`` that can be read.
     StorageError
-        If the file can't be written.
+        If a file can't be written.
     """
-    path = folder / "report.html"
-    write_atomic(path, render(compose(read_evidence(folder), read)))
+    evidence, path = read_evidence(folder), folder / "report.html"
+    write_atomic(path, render(compose(evidence, read, illustrate)))
+    write_card(evidence)
     return path
 
 
-def compose(evidence: RunEvidence, read: Callable[[str], bytes]) -> Page:
+def compose(evidence: RunEvidence, read: Read, illustrate: Illustrate = _UNEXPLAINED) -> Page:
     """Work out everything that the page says."""
     metrics, rows, classes = evidence.metrics, evidence.predictions, evidence.classes
-    shown = rows.split if rows is not None else "test" if split_of(metrics, "test") else "val"
-    scores, stages = split_of(metrics, shown), number(metrics, "stages")
+    scores, stages, pictures = split_of(metrics, evidence.shown), number(metrics, "stages"), Pictures(read)
     folder = shorten(str(evidence.folder), 200)
-    table = class_table(metrics, shown)
-    nested = split_of(metrics, "test").get("estimate") == NESTED
+    table = class_table(metrics, evidence.shown)
+    # In this order, since pictures take the room that there is: what matters most comes first.
+    mistakes = None if rows is None else surest_mistakes(rows, classes, pictures, illustrate)
+    findings = view_findings(evidence, pictures)
+    album = None if rows is None else make_album(rows, classes, pictures)
     return Page(
         name=shorten(evidence.folder.resolve().name, 100),
         started=shorten(text(evidence.run, "started").replace("T", " ").removesuffix("+00:00"), 30),
         version=shorten(text(evidence.run, "headstart"), 30),
+        advice=advise(evidence),
         verdict=verdict(metrics),
+        missing=tuple(shorten(sentence, TEXT_LENGTH) for sentence in evidence.missing),
         readings=_readings(evidence),
-        nested=nested,
-        shown=_SHOWN[shown] if not nested else "out-of-fold",
+        nested=evidence.nested,
+        shown="out-of-fold" if evidence.nested else _SHOWN[evidence.shown],
         scores=score_table(metrics),
         baselines=compare_baselines(metrics),
         confusion=view_confusion(scores, classes),
-        mistakes=None if rows is None else surest_mistakes(rows, classes, read),
+        mistakes=mistakes,
+        album=album,
+        findings=findings,
         classes=table,
         classes_open=len(table.rows) <= OPEN_CLASSES,
         multilabel=evidence.multilabel,
         reliability=None if rows is None else measure_reliability(rows, classes, multilabel=evidence.multilabel),
+        coverage=coverage_chart(evidence),
+        breakdowns=view_breakdowns(evidence),
+        training=training_charts(evidence),
+        gap=view_gap(evidence.fingerprint),
         ladder=view_ladder(evidence.ladder, None if stages is None else int(stages), planned_seconds(evidence.plan)),
         choice=view_choice(evidence.ladder, evidence.plan),
         reserve=reserve(metrics),
@@ -146,14 +182,20 @@ def compose(evidence: RunEvidence, read: Callable[[str], bytes]) -> Page:
         options=options(evidence.run),
         environment=environment(evidence.run),
         seconds=view_seconds(mapping(metrics, "seconds")),
+        reproduction=view_reproduction(evidence),
+        licence=shorten(text(metrics, "licence"), 100),
         shell=shlex.quote(folder),
         python=repr(folder),
     )
 
 
 def render(page: Page) -> str:
-    """The HTML of a page. Every text in it is escaped, whatever a file or a class is called."""
+    """The HTML of a page. Every text in it is escaped, whatever a file or a class is called.
+
+    Of scripts a browser runs only the page's own, which it knows by its hash.
+    """
     from jinja2 import Environment, FunctionLoader, StrictUndefined
+    from markupsafe import Markup
 
     room = files("headstart.reporting")
     environment = Environment(
@@ -163,7 +205,10 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.jinja").render(page=page)
+    script, style = (room.joinpath(name).read_text("utf-8") for name in ("report.js", "report.css"))
+    known = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    page_of = environment.get_template("report.html.jinja")
+    return page_of.render(page=page, script=Markup(script), script_hash=known, style=Markup(style))
 
 
 def _readings(evidence: RunEvidence) -> tuple[Reading, ...]:
@@ -177,10 +222,8 @@ def _readings(evidence: RunEvidence) -> tuple[Reading, ...]:
         readings.append(Reading(title, value, f"95% interval {low_high}" if low_high else "no interval"))
         validated = number(split_of(metrics, "val"), "n")
         detail = f"and {count_text(int(validated), 'image')} to choose by" if validated else ""
-        nested = split_of(metrics, "test").get("estimate") == NESTED
-        readings.append(
-            Reading("Judged out of fold" if nested else "Test images", f"{found.n:,}", "" if nested else detail)
-        )
+        title = "Judged out of fold" if evidence.nested else "Test images"
+        readings.append(Reading(title, f"{found.n:,}", "" if evidence.nested else detail))
     kind, detail = ("Labels", "any number to an image") if evidence.multilabel else ("Classes", "one to an image")
     readings.append(Reading(kind, f"{len(evidence.classes):,}", detail))
     total = number(mapping(metrics, "seconds"), "total")

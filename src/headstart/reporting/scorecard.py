@@ -187,7 +187,11 @@ def class_table(metrics: Values, split: str) -> ClassTable:
         support = int(number(scores[name], "support") or 0)
         few |= support < FEW_OF_A_CLASS
         mark = "*" if support < FEW_OF_A_CLASS else ""
-        rows.append((shorten(name), f"{support:,}{mark}", *(score_text(k, number(scores[name], k)) for k in keys)))
+        told = {keys[key]: score_text(key, number(scores[name], key)) for key in keys}
+        ends = interval_text("recall", interval(scores[name], "recall_ci95"))
+        if ends:
+            told["Recall"] += f" ({ends})"
+        rows.append((shorten(name), f"{support:,}{mark}", *told.values()))
     return ClassTable(
         ("Label" if "threshold" in keys else "Class", "Images", *keys.values()),
         tuple(rows),

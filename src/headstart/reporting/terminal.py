@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ from rich.table import Table
 
 from headstart.artifact.model import Prediction
 from headstart.features.cache import CacheDescription
+from headstart.reporting.advice import Advice, advise
+from headstart.reporting.audit_list import title_of
+from headstart.reporting.checking import RowToCheck, rows_to_check
+from headstart.reporting.evidence import read_evidence
 from headstart.reporting.verdict import verdict
 from headstart.reporting.wording import metric_text
 
@@ -42,6 +47,10 @@ def show_run(folder: Path) -> None:
             f"• {_files(len(audit['left_out']))} left out; {escape(str(folder / 'audit.json'))} lists them",
             soft_wrap=True,
         )
+    counts = Counter(finding["kind"] for finding in audit.get("findings", ()))
+    if counts:
+        found = ", ".join(f"{title_of(kind)} {count:,}" for kind, count in counts.items())
+        _OUT.print(f"• in the data: {found}; {escape(str(folder / 'audit.csv'))} lists them", soft_wrap=True)
     _OUT.print()
     show_scores(metrics["splits"], metrics["baselines"])
     costs = json.loads((folder / "evaluation.json").read_text())["splits"]["test"]["costs"]
@@ -49,12 +58,31 @@ def show_run(folder: Path) -> None:
         show_costs(costs)
     seconds = ", ".join(f"{name} {value:.1f}" for name, value in metrics["seconds"].items() if name != "total")
     _OUT.print(f"{metrics['seconds']['total']:.1f} seconds: {seconds}")
-    _OUT.print(f"\n[bold]{escape(verdict(metrics))}[/bold]", soft_wrap=True)
+    evidence = read_evidence(folder)
+    show_advice(advise(evidence), verdict(metrics))
+    show_rows(rows_to_check(evidence))
     quoted = f"'{folder}'" if " " in str(folder) else str(folder)
     _OUT.print(f"\nrun folder  {escape(str(folder))}", soft_wrap=True)
     _OUT.print(f"report      {escape(str(folder / 'report.html'))}", soft_wrap=True)
     _OUT.print(f"next        headstart predict {escape(quoted)} IMAGE_OR_FOLDER", soft_wrap=True)
     _OUT.print(f"            headstart evaluate {escape(quoted)} OTHER_DATA", soft_wrap=True)
+
+
+def show_advice(advice: Advice, verdict: str) -> None:
+    """What the model is worth, whether to use it and why, and the one next action."""
+    _OUT.print(f"\n{escape(verdict)}", soft_wrap=True)
+    _OUT.print(f"\n[bold]{advice.answer}.[/bold] {escape(advice.why)}", soft_wrap=True)
+    for caution in advice.cautions:
+        _OUT.print(f"• {escape(caution)}", soft_wrap=True)
+    _OUT.print(f"[bold]Next:[/bold] {escape(advice.action)}", soft_wrap=True)
+
+
+def show_rows(rows: Sequence[RowToCheck]) -> None:
+    """The images most worth a look, and why."""
+    if rows:
+        _OUT.print("\nMost worth checking:")
+    for number, row in enumerate(rows, 1):
+        _OUT.print(f"{number}. {escape(row.file)}: {escape(row.why)}", soft_wrap=True)
 
 
 def show_repeats(path: Path) -> None:
@@ -97,14 +125,14 @@ def show_scores(
 def show_costs(found: Mapping[str, Any]) -> None:
     """What decisions cost an image, as ``evaluation.json`` says, beside two that need no table of costs."""
     rows = (
-        ("decisions of least expected cost", "decided", ""),
-        ("always the most probable class", "most_probable", "saved"),
+        ("least expected cost", "decided", ""),
+        ("most probable class", "most_probable", "saved"),
         (f"always {found['constant_class']}", "constant", "saved_constant"),
     )
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("cost an image")
     table.add_column("", justify="right")
-    table.add_column("saved by the decisions", justify="right")
+    table.add_column("more than the least", justify="right")
     for title, cost, saved in rows:
         table.add_row(escape(title), _cost(found[cost]), _cost(found[saved]) if saved else "")
     _OUT.print()

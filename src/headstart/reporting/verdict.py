@@ -45,9 +45,14 @@ class Headline:
     majority: float | None
     knn: float | None
 
+    @property
+    def lower_is_better(self) -> bool:
+        """Whether 0 is the best value of this metric, and not 1."""
+        return self.metric in _LOWER_IS_BETTER
+
     def beats(self, value: float, other: float) -> bool:
         """Whether a value of this metric is strictly better than another."""
-        return value < other if self.metric in _LOWER_IS_BETTER else value > other
+        return value < other if self.lower_is_better else value > other
 
     def beyond_doubt(self, other: float) -> bool:
         """Whether the whole interval is better than ``other``; without an interval nothing is."""
@@ -119,7 +124,7 @@ def _against_frequencies(found: Headline, metrics: Values) -> list[str]:
         return []
     value = score_text(found.metric, found.majority)
     if metrics.get("task") != "multilabel" and found.metric in _OF_DECISIONS:
-        rival = f"always answering {_frequent_class(metrics)}"
+        rival = f"always answering {frequent_class(metrics)}"
     else:
         rival = "knowing only how frequent each class is"
     if not found.beats(found.value, found.majority):
@@ -146,8 +151,8 @@ def _few(found: Headline) -> list[str]:
     return [f"; with {count_text(found.n, 'image')}, trust the interval rather than the score"]
 
 
-def _frequent_class(metrics: Values) -> str:
-    """The class whose share of the test images is what answering it always would reach, where that is one class."""
+def frequent_class(metrics: Values) -> str:
+    """The class in quotation marks whose share of the test is what answering it always reaches, where that is one."""
     test = split_of(metrics, "test")
     n, share = number(test, "n"), number(mapping(mapping(metrics, "baselines"), "majority"), "test_accuracy")
     per_class = mapping(test, "per_class")

@@ -47,11 +47,10 @@ def list_runs(root: Path) -> list[RunSummary]:
     What is wrong with a run is told in its :attr:`~headstart.runs.summary.RunSummary.problems`. Runs within runs
     (repeats) are not listed. Only folders whose files have changed since the last call are read.
     """
-    index = _index(root)
     known: dict[str, tuple[str, str]] = {}
-    if (root / FOLDER).is_dir():
+    if (root / FOLDER).is_dir():  # a list makes nothing where nothing is
         with contextlib.suppress(StorageError, OSError, sqlite3.Error):
-            known = index.operate(_rows)
+            known = _index(root).operate(_rows)
     found = {path.name: files for path, files in _run_folders(root)}
     runs, fresh = [], []
     for name, files in found.items():
@@ -66,7 +65,7 @@ def list_runs(root: Path) -> list[RunSummary]:
     gone = known.keys() - found.keys()
     if fresh or gone:
         with contextlib.suppress(StorageError, OSError, sqlite3.Error):
-            index.operate(lambda connection: _update(connection, fresh, gone))
+            _index(root).operate(lambda connection: _update(connection, fresh, gone))
     return sorted(runs, key=lambda run: (run.started or "", run.name), reverse=True)
 
 
@@ -87,6 +86,8 @@ def record_run(folder: Path) -> None:
 
 
 def _index(root: Path) -> Database:
+    if (root / FOLDER).is_symlink():  # it could lead to the index of something else, which would be replaced
+        raise StorageError(f"{root / FOLDER} is a link: remove it")
     return Database(root / FOLDER, _SCHEMA, way_out="remove it", replaced=lambda damage: None, patience=_PATIENCE)
 
 

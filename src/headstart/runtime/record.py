@@ -55,7 +55,7 @@ class ExportRecord:
     resizes:
         Whether the graph resizes and crops in itself (``images`` of any one size), or takes images of
         ``preprocessing.size`` on both sides.
-    task, classes, thresholds:
+    task, classes, thresholds, costs:
         As in :class:`headstart.artifact.saved.ModelRecord`.
     temperature:
         Already applied to ``probabilities``.
@@ -89,6 +89,7 @@ class ExportRecord:
     model_sha256: str
     preprocessing: Preprocessing
     warning: str | None
+    costs: tuple[tuple[float, ...], ...] | None = None
 
 
 def to_text(record: ExportRecord) -> str:
@@ -133,6 +134,8 @@ def _fault(record: ExportRecord) -> str | None:
         return "a threshold is not finite"
     if record.task == "classification" and min(record.thresholds or (1.0,)) <= 0:
         return "a threshold of exclusive classes is not positive"
+    if record.costs is not None and not _can_decide(record):
+        return "the costs are no matrix of the classes"
     if not all(math.isfinite(level.threshold) and 0 < level.max_error < 1 for level in record.abstain):
         return "an abstention threshold is out of range"
     if not 1 <= record.embedding <= _WIDEST or record.preprocessing.size > _LARGEST_SIDE:
@@ -140,3 +143,10 @@ def _fault(record: ExportRecord) -> str | None:
     if record.batch is not None and not 1 <= record.batch <= _LARGEST_BATCH:
         return f"a batch of {record.batch}"
     return None if record.precisions else "no precision"
+
+
+def _can_decide(record: ExportRecord) -> bool:
+    """Whether the costs are a row of finite numbers a class, one for each, of exclusive classes."""
+    costs, classes = record.costs or (), len(record.classes)
+    square = [len(row) for row in costs] == [classes] * classes
+    return record.task == "classification" and square and all(math.isfinite(cost) for row in costs for cost in row)

@@ -41,7 +41,7 @@ class ScoreRow:
 
 
 @dataclass(frozen=True)
-class RunsCompared:
+class SideBySide:
     """Runs side by side.
 
     Attributes
@@ -67,7 +67,7 @@ class RunsCompared:
     notes: tuple[str, ...]
 
 
-def compare_runs(folders: Sequence[Path]) -> RunsCompared:
+def put_side_by_side(folders: Sequence[Path]) -> SideBySide:
     """Put two or more runs side by side; they need not be finished.
 
     Raises
@@ -81,7 +81,7 @@ def compare_runs(folders: Sequence[Path]) -> RunsCompared:
     chosen = [SettingRow(name, tuple(getattr(run, name) for run in runs)) for name in _CHOSEN]
     options = _setting_rows([run.options for run in runs])
     made_with = _setting_rows([run.made_with for run in runs])
-    return RunsCompared(
+    return SideBySide(
         runs=tuple(map(str, folders)),
         chosen=tuple(filter(_differs, chosen)),
         options=tuple(filter(_differs, options)),
@@ -92,7 +92,7 @@ def compare_runs(folders: Sequence[Path]) -> RunsCompared:
     )
 
 
-def show_comparison(found: RunsCompared) -> None:
+def show_side_by_side(found: SideBySide) -> None:
     """Two tables, what differs and the scores, then the notes."""
     titles = [shorten(Path(run).name, 40) for run in found.runs]
     settings = [("what differs", *titles)]
@@ -108,7 +108,7 @@ def show_comparison(found: RunsCompared) -> None:
         _OUT.print(f"• {escape(shorten(note, TEXT_LENGTH))}", soft_wrap=True)
 
 
-def _score_table(found: RunsCompared, titles: Sequence[str]) -> list[tuple[str, ...]]:
+def _score_table(found: SideBySide, titles: Sequence[str]) -> list[tuple[str, ...]]:
     two = len(titles) == 2
     rows: list[tuple[str, ...]] = [("score", *titles, *(["difference"] if two else []))]
     for row in found.scores:
