@@ -24,6 +24,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -61,15 +62,18 @@ def main() -> None:
     options = parser.parse_args()
     images = [path.read_bytes() for path in photographs(options.images)]
     if options.bare:
-        print(bare(options.run, images, options.seconds))
+        print(*bare(options.run, images, options.seconds))
         return
     if shutil.which("wrk") is None:
         sys.exit("wrk is not installed: apt-get install wrk")
     with served(options.run) as (process, port):
         rows = []
         for _ in range(options.rounds):
-            alone = float(itself("--bare", options))
-            rows.append((alone, loaded(port, options), memory(process.pid)))
+            alone, cost = map(float, itself("--bare", options).split())
+            before = processor_seconds(process.pid)
+            found = loaded(port, options)
+            own = (processor_seconds(process.pid) - before) / found["requests"]
+            rows.append(Round(alone, cost, found, own, memory(process.pid)))
         show(rows, images)
         answered, seconds = stopped_under_load(process, port, images)
     print(f"\nEnded by SIGTERM under load: {dict(answered)}, after {seconds:.1f} s, exit code {process.returncode}.")
@@ -83,15 +87,36 @@ def photographs(folder: Path) -> list[Path]:
     return found[:: max(1, len(found) // 200)]
 
 
-def bare(run: Path, images: list[bytes], seconds: float) -> float:
-    """Images a second of the runtime alone, in lists of 64."""
+@dataclass(frozen=True)
+class Round:
+    """Images a second and processor seconds an image of the bare runtime; the same of the service, and its memory."""
+
+    bare_rate: float
+    bare_cost: float
+    found: dict[str, Any]
+    cost: float
+    megabytes: float
+
+    @property
+    def rate(self) -> float:
+        return float(self.found["requests"] / self.found["seconds"])
+
+
+def processor_seconds(pid: int) -> float:
+    """Of a process, all its threads, until now."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def bare(run: Path, images: list[bytes], seconds: float) -> tuple[float, float]:
+    """Images a second of the runtime alone, in lists of 64, and its processor seconds an image."""
     model, left = runtime.load(run), cycle(images)
     model.predict(images[:LIST])
-    count, start = 0, time.perf_counter()
+    count, start, used = 0, time.perf_counter(), time.process_time()
     while time.perf_counter() - start < seconds:
         model.predict([next(left) for _ in range(LIST)])
         count += LIST
-    return count / (time.perf_counter() - start)
+    return count / (time.perf_counter() - start), (time.process_time() - used) / count
 
 
 def itself(flag: str, options: argparse.Namespace) -> str:
@@ -145,19 +170,20 @@ def loaded(port: int, options: argparse.Namespace) -> dict[str, Any]:
     return dict(json.loads(text.split("RESULT ")[1].splitlines()[0]))
 
 
-def show(rows: list[tuple[float, dict[str, Any], float]], images: list[bytes]) -> None:
+def show(rounds: list[Round], images: list[bytes]) -> None:
     size = sum(map(len, images)) / len(images) / 1000
-    print(f"{len(images)} JPEGs, {size:.0f} kB on average; {CONNECTIONS} connections;")
-    print(f"{os.cpu_count()} cores; load average at the end {os.getloadavg()[0]:.1f}\n")
+    print(f"{len(images)} JPEGs, {size:.0f} kB on average; {CONNECTIONS} connections; {os.cpu_count()} cores;")
+    print(f"load average at the end {os.getloadavg()[0]:.1f}; in brackets processor time an image\n")
     print("| round | bare runtime, images/s | service, requests/s | ratio | p50 | p95 | p99 | errors | memory |")
     print("|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
-    for number, (alone, found, held) in enumerate(rows, 1):
-        rate = found["requests"] / found["seconds"]
-        times = " | ".join(f"{found[name]:.0f} ms" for name in ("p50", "p95", "p99"))
-        errors = found["errors"]
-        print(f"| {number} | {alone:.0f} | {rate:.0f} | {rate / alone:.0%} | {times} | {errors} | {held:.0f} MB |")
-    ratios = [found["requests"] / found["seconds"] / alone for alone, found, _ in rows]
-    print(f"\nMedian ratio {statistics.median(ratios):.0%}.")
+    for number, one in enumerate(rounds, 1):
+        times = " | ".join(f"{one.found[name]:.0f} ms" for name in ("p50", "p95", "p99"))
+        rates = f"{one.bare_rate:.0f} ({1000 * one.bare_cost:.1f} ms) | {one.rate:.0f} ({1000 * one.cost:.1f} ms)"
+        ratio = f"{one.rate / one.bare_rate:.0%} ({one.bare_cost / one.cost:.0%})"
+        print(f"| {number} | {rates} | {ratio} | {times} | {one.found['errors']} | {one.megabytes:.0f} MB |")
+    ratio = statistics.median(one.rate / one.bare_rate for one in rounds)
+    of_time = statistics.median(one.bare_cost / one.cost for one in rounds)
+    print(f"\nMedian ratio {ratio:.0%}; of processor time {of_time:.0%}.")
 
 
 def memory(pid: int) -> float:

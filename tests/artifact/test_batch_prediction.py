@@ -16,12 +16,15 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import typer
 from PIL import Image
 
 import headstart
 from headstart.artifact import batch_prediction
 from headstart.artifact.batch_prediction import predict_files
 from headstart.artifact.model import Model
+from headstart.cli.models import predict
+from headstart.cli.options import Engine
 from headstart.errors import DataError, HeadstartError, OptionError, RunError, StorageError
 from headstart.runs.locks import acquire
 
@@ -140,6 +143,17 @@ def test_files_and_folders_are_taken_in_the_order_given(model: Model, folder: Pa
     assert [row["file"] for row in rows[:2]] == [str(single), str(missing)]
     assert "can't be read" in rows[1]["error"]
     assert len(rows) == 2 + len(list((folder / "0").iterdir()))
+
+
+def test_the_command_says_what_it_wrote(
+    digits_run: Path, folder: Path, tmp_path: Path, warm: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(typer.Exit) as end:
+        predict(digits_run, [folder], out=tmp_path / "p.parquet", engine=Engine.auto, as_json=True)
+    assert end.value.exit_code == 1
+    said = capsys.readouterr()
+    assert json.loads(said.out) == {"file": str(tmp_path / "p.parquet"), "rows": 36, "errors": 2}
+    assert "2 of the images could not be decoded" in said.err
 
 
 @pytest.mark.soak

@@ -21,6 +21,7 @@ import pytest
 from headstart import runtime
 from headstart.cli.serving import serve
 from headstart.errors import HeadstartError
+from headstart.export.exporting import export
 
 pytest.importorskip("uvicorn")
 pytest.importorskip("httptools")
@@ -63,11 +64,16 @@ def ends(process: subprocess.Popen[str]) -> str:
     return written
 
 
-def test_it_answers_as_the_runtime_does_and_ends_in_order(digits_run: Path, digits: Path, warm_cache: Path) -> None:
-    run = Path(shutil.copytree(digits_run, warm_cache / "served" / "digits"))
+@pytest.mark.parametrize("exported", [True, pytest.param(False, marks=pytest.mark.soak)])
+def test_it_answers_as_the_runtime_does_and_ends_in_order(
+    exported: bool, digits_run: Path, digits: Path, warm_cache: Path
+) -> None:
+    run = Path(shutil.copytree(digits_run, warm_cache / f"served-{exported}" / "digits"))
+    if exported:
+        export(run, "openvino", gate=False)
     with serving(run, "--host", "0.0.0.0", cache=warm_cache) as (process, port, lines):
         said = "".join(lines)
-        assert "no export yet" in said
+        assert ("no export yet" in said) != exported
         assert "warning: everybody" in said
         model = runtime.load(run)
         for image in sorted(digits.rglob("*.png"))[::120]:
@@ -100,7 +106,7 @@ def test_two_workers_count_together_and_are_replaced(digits_run: Path, digits: P
         ends(process)
 
 
-def test_what_cannot_be_served_is_named(tmp_path: Path) -> None:
+def test_what_cannot_be_served_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "model.xml").write_text("<net/>")
     for models, word in (
         ([tmp_path / "gone"], "does not exist"),
@@ -111,3 +117,7 @@ def test_what_cannot_be_served_is_named(tmp_path: Path) -> None:
             serve([str(model) for model in models], port=0)
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(HeadstartError, match="in use"):
         serve([str(tmp_path)], port=taken.getsockname()[1])
+    monkeypatch.delitem(sys.modules, "headstart.serving.server", raising=False)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(HeadstartError, match=r"headstart\[serve\]"):
+        serve([str(tmp_path)], port=0)

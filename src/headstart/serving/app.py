@@ -69,20 +69,24 @@ class _Outermost:
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
-        start, status = time.monotonic(), 500
-        state = scope.setdefault("state", {})
+        start, status, clock = time.monotonic(), 500, None
+        state, abort = scope.setdefault("state", {}), scope.get("extensions", {}).get(ABORT)
         state.update(request_id=_request_id(scope), operation="other", images=0, code=None)
 
         async def answer(message: _Message) -> None:
-            nonlocal status
+            nonlocal status, clock
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if abort is not None:
+                    clock = asyncio.get_running_loop().call_later(_SLOW_READER, abort)
                 message["headers"] = [*message["headers"], (b"x-request-id", state["request_id"].encode())]
-            await _within(send(message), scope)
+            await send(message)
 
         try:
             await self._inner(scope, receive, answer)
         finally:
+            if clock is not None:
+                clock.cancel()
             self._note(scope, status, time.monotonic() - start)
 
     def _note(self, scope: dict[str, Any], status: int, seconds: float) -> None:
@@ -104,17 +108,6 @@ class _Outermost:
             "client": (scope.get("client") or ("",))[0],
         }
         _LOG.info("request", extra=said)
-
-
-async def _within(sending: Awaitable[None], scope: dict[str, Any]) -> None:
-    """Send, but end the connection where the client does not read."""
-    try:
-        async with asyncio.timeout(_SLOW_READER):
-            await sending
-    except TimeoutError:
-        abort = scope.get("extensions", {}).get(ABORT)
-        if abort is not None:
-            abort()
 
 
 def _request_id(scope: dict[str, Any]) -> str:
@@ -140,7 +133,6 @@ async def _life(service: Service) -> AsyncIterator[None]:
     yield
     service.draining = True
     await service.models.close()
-    service.decoders.shutdown(wait=False, cancel_futures=True)
 
 
 def _endpoint(service: Service, operation: Operation) -> Callable[[Request], Awaitable[Response]]:

@@ -6,15 +6,13 @@ import asyncio
 import hmac
 import os
 import signal
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from starlette.requests import Request
 
 from headstart.errors import OptionError
 from headstart.runtime import Answers
 from headstart.runtime.decisions import abstain_below
-from headstart.runtime.session import Rows, cores
 from headstart.serving.answers import (
     Answered,
     Catalogue,
@@ -32,7 +30,6 @@ from headstart.serving.hosting import Hosted, Models
 from headstart.serving.memory import Memory, Share
 from headstart.serving.metrics import Metrics
 from headstart.serving.payloads import JSON, Sent, images_of
-from headstart.serving.preparing import prepare
 from headstart.serving.refusals import RefusedError
 from headstart.serving.settings import TOKEN, Settings
 
@@ -50,7 +47,6 @@ class Service:
     metrics: Metrics
     models: Models
     memory: Memory
-    decoders: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(cores(), "decode"))
     draining: bool = False
 
     @classmethod
@@ -188,7 +184,7 @@ async def _look(service: Service, request: Request) -> _Looked:
         with hosted.accepting(len(sent)):
             try:
                 async with asyncio.timeout(limits.timeout):
-                    looked = await _answered(service, hosted, sent, share)
+                    looked = await _answered(hosted, sent, share)
             except TimeoutError:
                 message = f"no answer within {limits.timeout:g} s; try again"
                 raise RefusedError(503, "timeout", message, retry_after=1) from None
@@ -209,23 +205,13 @@ async def _taken_apart(kind: str, body: bytes, share: Share, most: int) -> list[
     return await asyncio.get_running_loop().run_in_executor(None, images_of, kind, body, most)
 
 
-async def _answered(service: Service, hosted: Hosted, sent: list[Sent], share: Share) -> _Looked:
-    found = await asyncio.gather(*(_one(service, hosted, one, share) for one in sent))
+async def _answered(hosted: Hosted, sent: list[Sent], share: Share) -> _Looked:
+    found = await asyncio.gather(*(hosted.batcher.answer(one, share) for one in sent))
     problems = {place: one for place, one in enumerate(found) if isinstance(one, RefusedError)}
     rows = [one for one in found if not isinstance(one, RefusedError)]
     if overloaded := next((problem for problem in problems.values() if problem.status == 503), None):
         raise overloaded
     return _Looked(hosted, [one.name for one in sent], problems, together(rows) if rows else None)
-
-
-async def _one(service: Service, hosted: Hosted, sent: Sent, share: Share) -> tuple[Rows, Rows] | RefusedError:
-    loop = asyncio.get_running_loop()
-    pixels = service.settings.limits.pixels
-    try:
-        image = await loop.run_in_executor(service.decoders, prepare, hosted.model, sent, pixels, share)
-    except RefusedError as refusal:
-        return refusal
-    return await hosted.batcher.answer(image)
 
 
 def _problem(refusal: RefusedError) -> Problem:

@@ -110,7 +110,7 @@ class Models:
         threads = max(1, cores() // self._settings.workers)
         loop = asyncio.get_running_loop()
         model = await loop.run_in_executor(None, lambda: runtime.load(served.path, threads=threads))
-        batcher = Batcher(model, self._settings.limits, self._metrics.batches.labels(served.name).observe)
+        batcher = Batcher(model, self._settings.limits, threads, self._metrics.batches.labels(served.name).observe)
         batcher.start()
         self._metrics.loads.labels(served.name).inc()
         said = {"model": served.name, "engine": model.engine, "sha256": model.record.model_sha256}

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from headstart.errors import OptionError
@@ -75,8 +76,9 @@ def serve(settings: Settings, listener: socket.socket) -> bool:
     with _ending_quietly():
         if settings.workers > 1:
             with _counting_together():
-                Multiprocess(config, sockets=[listener]).run()
-            return True
+                supervisor = Multiprocess(config, sockets=[listener])
+                supervisor.run()
+            return all(worker.exitcode != STARTUP_FAILURE for worker in supervisor.processes)
         server = uvicorn.Server(config)
         try:
             server.run(sockets=[listener])
