@@ -149,9 +149,7 @@ def test_out_onto_a_folder_that_is_not_empty(headstart: Headstart, folder: Path)
     assert len(list(folder.rglob("*.png"))) == 24
 
 
-def test_a_corrupt_store_is_rebuilt_and_said_once_for_each_kind_of_row(
-    headstart: Headstart, folder: Path, tmp_path: Path
-) -> None:
+def test_a_corrupt_store_is_rebuilt_and_said_once_a_kind(headstart: Headstart, folder: Path, tmp_path: Path) -> None:
     first = headstart("fit", folder, "--json")
     segments = list((tmp_path / "cache" / "features").rglob("*.npy"))
     assert segments

@@ -44,7 +44,7 @@ class _Level:
     block: int
 
 
-# Each is passed by 99 % of the planted copies that get there (`bench/duplicates.py`); what passes all is decoded.
+# What passes all of these is decoded; the recall in `bench/duplicates.py` includes what is lost here.
 _UNPLACED = 0.6
 _LEVELS = (_Level(16, 8, 0.88, 0.5, 4), _Level(32, 4, 0.9, 0.5, 4), _Level(64, 3, 0.9, 0.65, 8))
 _SMALL = _LEVELS[0].side
