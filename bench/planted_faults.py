@@ -48,6 +48,8 @@ from headstart.features.engine import CompiledTrunk
 from headstart.features.extract import probe_trunk
 from headstart.features.table import FeatureTable
 from headstart.files import write_atomic
+from headstart.imaging import load_view
+from headstart.imaging.facts import examine, image_facts
 from headstart.runs import SilentProgress
 from headstart.training.examples import Examples
 from headstart.training.gathering import examples_of, extract_all
@@ -86,7 +88,7 @@ def main() -> None:
 
 def cells(data: Path, seeds: int, compiled: CompiledTrunk) -> Sequence[tuple[str, Callable[[], Any]]]:
     """Every piece of work under the name that its result is kept by."""
-    found: list[tuple[str, Callable[[], Any]]] = []
+    found: list[tuple[str, Callable[[], Any]]] = [("speed", lambda: speed(data / "hymenoptera"))]
     for name in CLEAN_SETS:
         found.append((f"clean|{name}", lambda name=name: clean(data / name, compiled)))
     for name in LABEL_SETS:
@@ -105,6 +107,25 @@ def cells(data: Path, seeds: int, compiled: CompiledTrunk) -> Sequence[tuple[str
                     )
                 )
     return found
+
+
+def speed(folder: Path) -> dict[str, float]:
+    """Images a second of processor time on one core: either look at a file, and decoding it for the network."""
+    files = [(file.read_bytes(), file.name) for file in sorted(folder.rglob("*.jpg"))]
+    view = find_backbone("bundled/tf_efficientnet_lite0").preprocessing
+    looks: dict[str, Callable[[bytes, str], object]] = {
+        "image_facts": image_facts,
+        "examine": examine,
+        "load_view": lambda data, name: load_view(data, view, name),
+    }
+    best = dict.fromkeys(looks, 0.0)
+    for _ in range(3):
+        for name, look in looks.items():
+            started = time.process_time()
+            for data, file in files:
+                look(data, file)
+            best[name] = max(best[name], round(len(files) / (time.process_time() - started)))
+    return best
 
 
 def extracted(folder: Path, compiled: CompiledTrunk) -> tuple[Dataset, FeatureTable]:
@@ -259,6 +280,7 @@ def shortcut(folder: Path, compiled: CompiledTrunk, kind: str, seed: int) -> dic
 
 
 def report(kept: dict[str, Any]) -> None:
+    print(", ".join(f"{name} {rate:.0f} images/s" for name, rate in kept["speed"].items()))
     labels_report(kept)
     images_report(kept)
     shortcuts_report(kept)

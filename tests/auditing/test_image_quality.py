@@ -52,7 +52,7 @@ def _being(**changes: int | bool) -> Examined:
         ("blurred", _looking(detail=0.08, half_detail=0.09)),
         ("blurred", _looking(detail=0.5, half_detail=0.3, sharpness=12.0)),
         ("upscaled", _looking(detail=0.1, half_detail=0.4)),
-        ("dark", _looking(bright_end=40.0, dark_end=1.0)),
+        ("dark", _looking(bright_end=40.0, dark_end=1.0, sharpness=20.0)),
         ("overexposed", _looking(dark_end=180.0, bright_end=255.0, clipped=0.6)),
         ("tiny", _being(width=50, height=80)),
         ("near_constant", _looking(contrast=1.1, bright_end=30.0, detail=None, half_detail=None)),

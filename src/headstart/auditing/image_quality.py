@@ -97,8 +97,9 @@ def image_quality(files: Sequence[str], examined: Sequence[Examined]) -> tuple[F
     found["dark"], found["overexposed"] = _dark(looks), _washed_out(looks)
     found["tiny"] = _tiny(examined)
     found["grey_among_colour"], found["colour_among_grey"] = _strangers(examined)
-    for row in (*found["dark"], *found["overexposed"]):  # that shows no colour, either, and that is no fault of its own
+    for row in (*found["dark"], *found["overexposed"]):  # little contrast leaves little colour and sharpness
         found["grey_among_colour"].pop(row, None)
+        found["blurred"].pop(row, None)
     found["exif_rotated"] = {
         row: (f"EXIF orientation {one.facts.orientation}", None)
         for row, one in enumerate(examined)

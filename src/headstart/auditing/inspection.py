@@ -74,7 +74,7 @@ def look(dataset: Dataset, *, progress: Progress, at_most: int | None = None, se
 def look_closely(dataset: Dataset, *, progress: Progress, at_most: int | None = None, seed: int = 0) -> Closely:
     """Decode the files at the size at which appearance is judged; parameters are those of :func:`look`.
 
-    It takes about 1.3 times as long as decoding for the network.
+    On photographs of 320 pixels it takes 1.7 times as long as decoding for the network (``bench/planted_faults.py``).
     """
     return Closely(*_each(dataset, examine, progress, at_most, seed))
 

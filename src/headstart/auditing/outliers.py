@@ -18,8 +18,8 @@ NEIGHBOUR = 3
 FAR = 2.2
 """A row is listed when its distance exceeds the median by so many times as much as the 90th percentile does. Cosine
 distances are skewed, more so the more varied the images are, and what is above the median alone tells how far they
-usually go: in these units half a per cent of the rows of seven clean sets lay beyond, each set below 2 %, while in
-median absolute deviations the limit for that was 2 in one set and 4.5 in another."""
+usually go: half a per cent of the rows of seven untouched sets lay beyond, and 2 % of the MR images. In median absolute
+deviations the limit for one per cent was 2 in one set and 4.5 in another."""
 
 LEAST_ROWS = 50
 """Fewer images have no bulk that one could lie outside of."""
@@ -60,7 +60,7 @@ def outliers(
         Finding(
             files[row],
             KIND,
-            f"unlike all other images: cosine distance {distance[row]:.2f} to the nearest, {median:.2f} is usual",
+            f"unlike all other images: cosine distance {distance[row]:.2f} to its third nearest, {median:.2f} is usual",
             "look whether it belongs to the data; if not, remove it",
             score=round(float(scores[row]), 2),
         )
