@@ -87,6 +87,8 @@ def test_an_interrupted_climb_keeps_the_best_and_finishes(
     (work / "long.json").write_text(to_json(plan))
     command = [sys.executable, "-m", "headstart.cli", "fit", str(pictures), *SMALL, "--plan", "long.json"]
     pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    # A shell that starts the tests in the background lets its children ignore Ctrl-C.
+    pipes["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     lines = []
     single = {**environment, "OMP_NUM_THREADS": "1"}  # threads would wait for each other beside other work
     with subprocess.Popen([*command, "--out", "run"], cwd=work, env=single, **pipes) as process:
