@@ -35,6 +35,13 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 
 @pytest.fixture(autouse=True)
+def online(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an earlier test switched off for its process is on again."""
+    for name in ("HEADSTART_OFFLINE", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
 def probes_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fit that is not about budgets ends at its probes."""
     monkeypatch.setenv("HEADSTART_BUDGET", "1s")

@@ -22,7 +22,14 @@ from headstart.ui.entry import Entry
 def test_the_link_works_until_ctrl_c(tmp_path: Path, make_run: Callable[..., Path]) -> None:
     make_run(tmp_path / "runs" / "ants")
     command = [sys.executable, "-m", "headstart.cli", "ui", "--folder", str(tmp_path / "runs"), "--no-browser"]
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    running = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that starts the tests in the background lets its children ignore the signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         assert running.stdout is not None
         link = running.stdout.readline().split()[-1]
