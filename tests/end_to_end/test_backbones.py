@@ -16,6 +16,7 @@ pytestmark = pytest.mark.real
 TWO = ("--backbones", "lite0@32,lite0@64,bundled/lite9")
 
 
+@pytest.mark.soak
 def test_backbones_are_compared_and_the_best_is_taken(
     headstart: Callable[..., Any], digits: Path, tmp_path: Path
 ) -> None:

@@ -135,6 +135,7 @@ def test_sigterm_saves_a_checkpoint_and_says_how_to_go_on(fit: Fit, terminated: 
     assert json.loads((fit.work / "left" / "run.json").read_text())["state"] != "finished"
 
 
+@pytest.mark.soak
 def test_sigterm_before_the_training_ends_at_once(fit: Fit, terminated: Process) -> None:
     """There is nothing to save yet but what the store has."""
     ended = fit("--out", "early", "--seed", 1, until="features:", send=signal.SIGTERM)

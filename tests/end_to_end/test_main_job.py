@@ -176,7 +176,12 @@ def test_help_answers_fast_because_it_imports_little(environment: dict[str, str]
 
 
 @pytest.mark.parametrize(
-    ("name", "test", "least"), [("hymenoptera", "val", 0.91), ("flowers5", None, 0.82), ("rsscn7", None, 0.82)]
+    ("name", "test", "least"),
+    [
+        ("hymenoptera", "val", 0.91),
+        pytest.param("flowers5", None, 0.82, marks=pytest.mark.soak),
+        pytest.param("rsscn7", None, 0.82, marks=pytest.mark.soak),
+    ],
 )
 def test_real_folders(headstart: Headstart, shared: Path, name: str, test: str | None, least: float) -> None:
     done = headstart("fit", shared / "data" / name, "--json", *(["--test", test] if test else []))

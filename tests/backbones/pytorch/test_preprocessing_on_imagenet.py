@@ -46,7 +46,9 @@ def top1(loaded: LoadedNetwork, folder: Path) -> float:
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("name", BARS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name.startswith("bundled/") else [pytest.mark.soak]) for name in BARS]
+)
 def test_top1_is_what_the_weights_can_do(name: str, shared: Path) -> None:
     assert top1(load(name, shared), shared / "data" / "imagenet_sample") >= BARS[name]
 

@@ -85,6 +85,20 @@ def normalised(images: torch.Tensor) -> torch.Tensor:
     return (images.permute(0, 3, 1, 2).float() - mean * 255) * (1 / (std * 255))  # rounded as we round it
 
 
+# Those that take longest and resemble one that does not.
+HEAVY = (
+    "VGG with BatchNorm",
+    "Wide ResNet",
+    "CLIP ResNet",
+    "MaxViT",
+    "MobileNet v4, hybrid",
+    "Swin v2",
+    "SigLIP",
+    "CLIP",
+)
+HEAVY += ("BEiT", "ViT, mean of tokens", "HRNet, which joins branches", "ResNetV2 (BiT)", "DeiT III", "DINOv3 ConvNeXt")
+
+
 def _assert_stages_share_out(backbone: TorchBackbone, network: nn.Module) -> None:
     """Each parameter is in one stage, and strides never shrink."""
     stages = backbone.stages
@@ -95,7 +109,9 @@ def _assert_stages_share_out(backbone: TorchBackbone, network: nn.Module) -> Non
     assert all(stage.macs > 0 for stage in stages[:-1])
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family", [pytest.param(family, marks=[pytest.mark.soak] if family in HEAVY else []) for family in FAMILIES]
+)
 def test_every_cut_composes_to_the_network(family: str) -> None:
     model, size, arguments, count = FAMILIES[family]
     loaded, double = build(model, size, arguments)
@@ -116,8 +132,8 @@ def test_every_cut_composes_to_the_network(family: str) -> None:
 
 
 # One of each kind is converted every time; the others resemble one of these, and take minutes together.
-QUICK = ("ResNet, basic blocks", "RegNet", "DenseNet", "MobileNet v3", "EfficientNet v2", "ConvNeXt")
-QUICK += ("ViT", "DINOv2 with registers", "EVA-02", "Swin")
+QUICK = ("ResNet, basic blocks", "DenseNet", "MobileNet v3", "ConvNeXt")
+QUICK += ("ViT", "EVA-02")
 
 
 @pytest.mark.parametrize(
