@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +30,11 @@ def shared() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test works on a cache of its own and never on the user's."""
-    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path_factory.mktemp("cache")))
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every test works on a cache of its own, gone with it, and never on the user's."""
+    with tempfile.TemporaryDirectory(prefix="cache-", dir=tmp_path_factory.getbasetemp()) as folder:
+        monkeypatch.setenv("HEADSTART_CACHE", folder)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -40,7 +40,7 @@ from headstart.planning.judging import (
     judge_nested,
     judge_test,
 )
-from headstart.planning.ladder import Climbed, candidates, climb
+from headstart.planning.ladder import Climbed, LadderRecord, candidates, climb
 from headstart.planning.options import Options
 from headstart.planning.plan import Plan
 from headstart.planning.surveying import situation_of, timings_of
@@ -123,54 +123,22 @@ def fit(
         material = _material(dataset, options, clock, progress, say)
         dataset = _kept(material, options)
         choice = Chooser(options, _protocol, run, countdown, clock, progress, say).choose(dataset, entrants)
-        backbone, found = choice.backbone, _probe(choice, options, clock, progress, say)
-        dataset, protocol, examples = found.dataset, found.protocol, found.examples
-        given, grouped = protocol.selection == "val", dataset.has_groups
-        site = Site(run, dataset, backbone, examples, found.climbed, given, progress, say, stop)
+        found = _probe(choice, options, clock, progress, say)
+        dataset, given = found.dataset, found.protocol.selection == "val"
+        site = Site(run, dataset, choice.backbone, found.examples, found.climbed, given, progress, say, stop)
         decider = Decider(options.metric, costs, dataset.classes)
-        finalist, record = None, found.climbed.record
-        if options.strategy in FINE_TUNED:
-            with clock.section("fine-tune"):
-                rung = fine_tune_rung(site, options, run.folder)
-                if stop():  # nobody asks any more
-                    raise KeyboardInterrupt
-            finalist, record = decider.of(of_rung(rung, site, clock)), rung.record
+        if countdown is None:
+            finalist, record = _as_asked(found, site, decider, options, clock)
         else:
-            with clock.section("train"), blas_threads(len(dataset)):
-                finalist = decider.of(of_probes(found.climbed, found.compiled, site))
-        if countdown is not None:
-            kept_back = why_not_climb(countdown, nested=protocol.test == "nested")
-            if kept_back:
-                say(kept_back)
-                record = dataclasses.replace(record, steps=(kept_back,))
-            else:
-                with clock.section("save"):
-                    write_model(run.path("model"), model_of(finalist, site, options))
-                    say(_usable(finalist, dataset, countdown, options.seed))
-                with clock.section("climb"):
-                    climbing = climb_within(site, choice, options, found.compiled, countdown)
-                record = climbing.record
-                if climbing.leaves(found.climbed):
-                    finalist = decider.of(of_climb(climbing, found.compiled, site, clock))
+            finalist, record = _climbed(found, choice, site, decider, options, countdown, clock)
         with clock.section("evaluate"), blas_threads(len(dataset)):
-            model = model_of(finalist, site, options)
-            if protocol.test == "nested":
-                metric, seed = options.metric, options.seed
-                tested = judge_nested(
-                    found.strategies, examples, metric=metric, seed=seed, grouped=grouped, decide=decider
-                )
-            else:
-                tested = _meet_test(dataset, finalist, frozen=examples, grouped=grouped)
-            metrics = _metrics(model.record, dataset, finalist.validation, tested, protocol, options)
+            model, tested = model_of(finalist, site, options), _tested(found, finalist, decider, options)
+            metrics = _metrics(model.record, dataset, finalist.validation, tested, found.protocol, options)
             details = evaluation_record(dataset, finalist.validation, tested, model.record.points, costs, options.seed)
         with clock.section("audit"), blas_threads(len(dataset)):
-            chances, look = _out_of_fold(found, options.seed), backbone.preprocessing
-            rows_audited = audit_rows(
-                dataset, examples, chances, look, progress=progress, seed=options.seed, at_most=LOOKED_AT
-            )
+            audited = _audited(material, found, choice, progress, options.seed)
         with clock.section("save"):
             write_model(run.path("model"), model)
-            audited = audit_of(dataset, protocol, (*detect(material), *rows_audited))
             run.write(AUDIT, audited)
             run.write(AUDIT_TABLE, audit_table(audited))
             run.write("ladder.json", record)
@@ -184,6 +152,73 @@ def fit(
             checkpoint.unlink()
         run.finish()
     return run
+
+
+def _as_asked(
+    found: _Probed, site: Site, decider: Decider, options: Options, clock: Stopwatch
+) -> tuple[Finalist, LadderRecord]:
+    """The one strategy that the options name, and how it came out."""
+    if options.strategy not in FINE_TUNED:
+        return _best_probe(found, site, decider, clock), found.climbed.record
+    with clock.section("fine-tune"):
+        rung = fine_tune_rung(site, options, site.run.folder)
+        if site.stop():  # nobody asks any more
+            raise KeyboardInterrupt
+    return decider.of(of_rung(rung, site, clock)), rung.record
+
+
+def _climbed(
+    found: _Probed,
+    choice: BackboneChoice,
+    site: Site,
+    decider: Decider,
+    options: Options,
+    countdown: Countdown,
+    clock: Stopwatch,
+) -> tuple[Finalist, LadderRecord]:
+    """The best model found within the budget; the best probe is saved first, so that there is one from then on."""
+    finalist = _best_probe(found, site, decider, clock)
+    kept_back = why_not_climb(countdown, nested=found.protocol.test == "nested")
+    if kept_back:
+        site.say(kept_back)
+        return finalist, dataclasses.replace(found.climbed.record, steps=(kept_back,))
+    with clock.section("save"):
+        write_model(site.run.path("model"), model_of(finalist, site, options))
+        site.say(_usable(finalist, site.dataset, countdown, options.seed))
+    with clock.section("climb"):
+        climbing = climb_within(site, choice, options, found.compiled, countdown)
+    if climbing.leaves(found.climbed):
+        finalist = decider.of(of_climb(climbing, found.compiled, site, clock))
+    return finalist, climbing.record
+
+
+def _best_probe(found: _Probed, site: Site, decider: Decider, clock: Stopwatch) -> Finalist:
+    with clock.section("train"), blas_threads(len(site.dataset)):
+        return decider.of(of_probes(found.climbed, found.compiled, site))
+
+
+def _tested(found: _Probed, finalist: Finalist, decider: Decider, options: Options) -> Judged:
+    """How the finalist, or what led to it, does on rows that chose nothing."""
+    grouped = found.dataset.has_groups
+    if found.protocol.test != "nested":
+        return _meet_test(found.dataset, finalist, frozen=found.examples, grouped=grouped)
+    return judge_nested(
+        found.strategies, found.examples, metric=options.metric, seed=options.seed, grouped=grouped, decide=decider
+    )
+
+
+def _audited(material: Material, found: _Probed, choice: BackboneChoice, progress: Progress, seed: int) -> Audit:
+    """What was seen before the training, and what the race of the probes tells of single rows."""
+    rows = audit_rows(
+        found.dataset,
+        found.examples,
+        _out_of_fold(found, seed),
+        choice.backbone.preprocessing,
+        progress=progress,
+        seed=seed,
+        at_most=LOOKED_AT,
+    )
+    return audit_of(found.dataset, found.protocol, (*detect(material), *rows))
 
 
 def _usable(finalist: Finalist, dataset: Dataset, countdown: Countdown, seed: int) -> str:

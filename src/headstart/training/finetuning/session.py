@@ -27,6 +27,7 @@ from headstart.training.finetuning.held_out import HeldOut
 from headstart.training.finetuning.imbalance import choose_balance
 from headstart.training.finetuning.learner import Learner, load_tensors, start_from_scratch
 from headstart.training.finetuning.loop import Rows, Training
+from headstart.training.finetuning.memory import memory_reused
 from headstart.training.finetuning.outcome import EpochRow, Trained
 from headstart.training.finetuning.precision import PrecisionChoice
 from headstart.training.finetuning.range_test import RangeTest
@@ -67,7 +68,7 @@ class Session:
         train, held = ground.fold
         compiled = self._compile(cut) if cut else None
         images = some(ground.images, train)
-        with self._views(images, compiled) as views:
+        with memory_reused(), self._views(images, compiled) as views:
             targets = ground.examples.encoded[train]
             recipe = dataclasses.replace(wish.head_recipe(), balance=self._balance)
             if compiled is None:  # every view is decoded anew, so that a fresh one costs no more
