@@ -2,13 +2,15 @@
 
 ``python bench/suffix_step.py --cuts 8 6 4`` times forward, backward and optimizer in turns on random boundaries, in
 float32, in bf16, and in bf16 with depthwise convolutions in float32, channels first and last, and prints a Markdown
-table; ``--profile`` adds the operators that take most of the time before and after. Needs ``headstart[train]``.
+table; a second table has the fastest setting with memory handed back to the system after each step, and reused.
+``--profile`` adds the operators that take most of the time before and after. Needs ``headstart[train]``.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
@@ -16,6 +18,7 @@ from headstart.backbones.catalogue import find_backbone
 from headstart.backbones.pytorch.folding import unfold
 from headstart.backbones.pytorch.suffix import TrainableSuffix
 from headstart.training.finetuning.depthwise import depthwise_in_float32
+from headstart.training.finetuning.memory import memory_reused
 
 # Whether convolutions compute in bf16, whether depthwise ones are left out of that, and whether channels lie last.
 Setting = tuple[bool, bool, bool]
@@ -45,6 +48,13 @@ def main() -> None:
         for setting in (BEFORE, AFTER) if options.profile else ():
             print(f"\ncut {cut}: {said(setting)}, norms {'folded' if setting is AFTER else 'apart'}")
             profile(Step(backbone.trainable(cut), boundary, setting, folded=setting is AFTER))
+    print("\n| cut | memory handed back | reused | gain |\n|---|--:|--:|--:|")
+    for cut in options.cuts:
+        boundary = torch.randn((options.batch, *backbone.boundary_shape(cut)))
+        step = Step(backbone.trainable(cut), boundary, AFTER, folded=True)
+        seconds = [(step.run_often(), step.run_often(memory_reused())) for _ in range(options.rounds)]
+        back, reused = (options.batch / min(times) for times in zip(*seconds, strict=True))
+        print(f"| {cut} | {back:.0f}/s | {reused:.0f}/s | {reused / back:.2f} × |", flush=True)
 
 
 def said(setting: Setting) -> str:
@@ -75,6 +85,11 @@ class Step:
         loss.backward()
         self._optimizer.step()
         return time.perf_counter() - started
+
+    def run_often(self, within: AbstractContextManager[None] | None = None) -> float:
+        """Seconds of a step in the middle of several."""
+        with within or nullcontext():
+            return sorted(self.run() for _ in range(5))[2]
 
 
 def profile(step: Step) -> None:
