@@ -186,16 +186,18 @@ class Options:
 
         Raises :class:`OptionError` for a value out of its range.
         """
-        from headstart.training.finetuning.defaults import AUGMENT, EPOCHS, EPOCHS_A_CUT
+        from headstart.training.finetuning.defaults import AUGMENT, BATCH_SIZE
         from headstart.training.finetuning.recipe import Recipe
+        from headstart.training.finetuning.schedules import epochs_a_cut
         from headstart.training.finetuning.view_policy import Policy
         from headstart.training.finetuning.wish import Wish
 
         policy = None if self.views is None else Policy("rolling", self.views)
         given = (("epochs", self.epochs), ("rate", self.rate), ("batch_size", self.batch_size), ("policy", policy))
         chosen: dict[str, Any] = {name: value for name, value in given if value is not None}
-        usual = Recipe(epochs=EPOCHS_A_CUT if self.strategy == "progressive" else EPOCHS, seed=self.seed)
-        recipe = dataclasses.replace(usual, **{"batch_size": min(usual.batch_size, rows), **chosen})
+        recipe = dataclasses.replace(Recipe(seed=self.seed, batch_size=min(BATCH_SIZE, rows)), **chosen)
+        if self.strategy == "progressive" and self.epochs is None:
+            recipe = dataclasses.replace(recipe, epochs=epochs_a_cut(rows, recipe.batch_size))
         augment = self.augment or AUGMENT
         return Wish(
             cast("Any", self.strategy),

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from headstart.errors import OptionError
-from headstart.training.finetuning.schedules import rate_factor
+from headstart.training.finetuning.schedules import epochs_a_cut, rate_factor
 
 
 @pytest.mark.parametrize(("steps", "warmup"), [(1, 0.0), (1, 0.9), (2, 0.5), (7, 0.99), (100, 0.05), (1000, 0.0)])
@@ -35,3 +35,10 @@ def test_the_cosine_is_half_way_in_the_middle() -> None:
 def test_what_is_out_of_range_is_refused(step: int, steps: int, warmup: float, floor: float) -> None:
     with pytest.raises(OptionError):
         rate_factor(step, steps, warmup, floor=floor)
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch_size", "epochs"), [(10_000, 32, 4), (512, 32, 4), (225, 32, 8), (225, 225, 12), (20, 20, 12)]
+)
+def test_few_rows_get_more_epochs_a_cut_so_that_there_are_enough_steps(rows: int, batch_size: int, epochs: int) -> None:
+    assert epochs_a_cut(rows, batch_size) == epochs

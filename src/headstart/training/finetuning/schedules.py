@@ -1,11 +1,17 @@
-"""The learning rate over the steps, as a pure function."""
+"""How long a training is, and the learning rate over its steps, as pure functions."""
 
 from __future__ import annotations
 
 import math
 
 from headstart.errors import OptionError
-from headstart.training.finetuning.defaults import RATE_FLOOR, WARMUP_SHARE
+from headstart.training.finetuning.defaults import EPOCHS, EPOCHS_A_CUT, RATE_FLOOR, STEPS_A_CUT, WARMUP_SHARE
+
+
+def epochs_a_cut(rows: int, batch_size: int) -> int:
+    """Epochs of progressive unfreezing at each cut: a few, but where rows are scarce enough for some steps."""
+    steps = math.ceil(rows / batch_size)
+    return min(max(EPOCHS_A_CUT, math.ceil(STEPS_A_CUT / steps)), EPOCHS)
 
 
 def rate_factor(step: int, steps: int, warmup: float = WARMUP_SHARE, *, floor: float = RATE_FLOOR) -> float:
