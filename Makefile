@@ -18,8 +18,9 @@ help:
 demo: core
 	$(BIN)/headstart demo
 
+# A process for each core; the tests of one file share what they set up.
 test: full
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 soak: full
 	$(BIN)/python -m pytest -m soak
@@ -49,7 +50,7 @@ $(VENV)/.check: pyproject.toml | $(VENV)/.core
 	touch $@
 
 $(VENV)/.full: pyproject.toml | $(VENV)/.core
-	$(PIP) --editable ".[train,lora,explain,open-clip,transformers,more-weights,tensorboard,mlflow,heic,multichannel,export,serve,ui]" "hypothesis>=6.120" "pandas>=2.2" "playwright>=1.50" "psutil>=6.1" "pytest>=8.3" "schemathesis>=4.0" $(MLFLOW_SERVER)
+	$(PIP) --editable ".[train,lora,explain,open-clip,transformers,more-weights,tensorboard,mlflow,heic,multichannel,export,serve,ui]" "hypothesis>=6.120" "pandas>=2.2" "playwright>=1.50" "psutil>=6.1" "pytest>=8.3" "pytest-xdist>=3.6" "schemathesis>=4.0" $(MLFLOW_SERVER)
 	touch $@
 
 clean:

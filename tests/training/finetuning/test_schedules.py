@@ -39,7 +39,7 @@ def test_what_is_out_of_range_is_refused(step: int, steps: int, warmup: float, f
 
 @pytest.mark.parametrize(
     ("rows", "batch_size", "epochs"),
-    [(10_000, 32, 4), (768, 32, 4), (500, 32, 6), (225, 32, 12), (225, 225, 12), (20, 20, 12)],
+    [(10_000, 32, 4), (1536, 32, 4), (1000, 32, 6), (500, 32, 12), (225, 32, 12), (225, 225, 12), (20, 20, 12)],
 )
 def test_few_rows_get_more_epochs_a_cut_so_that_there_are_enough_steps(rows: int, batch_size: int, epochs: int) -> None:
     assert epochs_a_cut(rows, batch_size) == epochs

@@ -97,6 +97,7 @@ class Session:
     def progress_down(self, head: LinearModel) -> Tuned:
         """Move the cut down one stage at a time, and train on from where it stood, until that stops to help."""
         best: Tuned | None = None
+        reference: npt.NDArray[np.float64] | None = None  # of the last cut that gained more than noise
         history: list[EpochRow] = []
         notes: list[str] = []
         fruitless, tensors = 0, dict[str, npt.NDArray[np.float32]]()
@@ -104,11 +105,12 @@ class Session:
             found = self.train(cut, head, tensors)
             history += found.history
             notes += [note for note in found.notes if note not in notes]
-            if best is None or improvement(best.losses, found.losses, self._groups).beyond_noise:
-                best, fruitless = found, 0
+            if best is None or found.losses.mean() < best.losses.mean():
+                best = found
+            if reference is None or improvement(reference, found.losses, self._groups).beyond_noise:
+                reference, fruitless = found.losses, 0  # small gains add up until they are more than noise
             else:
                 fruitless += 1
-                best = found if found.losses.mean() < best.losses.mean() else best
             if fruitless == FRUITLESS_CUTS:
                 notes.append(f"unfreezing ended at cut {cut}: {FRUITLESS_CUTS} cuts in a row gained no more than noise")
                 break
