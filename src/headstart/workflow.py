@@ -95,7 +95,7 @@ def fit(
     stop:
         Asked after each step of a training whether to save its state and end; the same call goes on from there.
     countdown:
-        Of the budget; by default the options' budget from this moment on.
+        Of the budget; by default the options' budget from this moment on. A strategy other than ``auto`` has none.
 
     Raises
     ------
@@ -104,8 +104,8 @@ def fit(
     """
     options, progress, clock = options or Options(), progress or SilentProgress(), Stopwatch()
     options.check()
-    if options.strategy == "auto":
-        countdown = countdown or Countdown.from_now(options.time())
+    # A strategy that was named is seen through.
+    countdown = (countdown or Countdown.from_now(options.time())) if options.strategy == "auto" else None
     if options.offline:
         go_offline()
     with clock.section("load"):  # before there is a run folder, so that a wrong name leaves none behind

@@ -19,7 +19,8 @@ def memory_reused() -> Iterator[None]:
 
     glibc gives every block of more than 32 MB back to the system when it is freed, which must then clear each page
     anew: the activations of early stages are such blocks, in every step. Other C libraries are left as they are.
-    Afterwards the defaults are back, and what is free is returned. Several such blocks may lie in one another.
+    This holds for the whole process, all threads. Afterwards glibc's defaults are back, whatever was set before, and
+    what is free is returned; so of blocks that lie in one another the first to end ends it for all.
     """
     if platform.libc_ver()[0] != "glibc":
         yield
