@@ -16,6 +16,7 @@ from PIL import Image
 import headstart
 from headstart.artifact.saved import read_model
 from headstart.errors import DataError, HeadstartError, OptionError
+from headstart.runs.budget import Budget, Countdown
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("warm")]
 LABELS = {"0": "round|closed", "1": "straight", "8": "round|crossed"}
@@ -230,3 +231,13 @@ def test_metrics_have_the_keys_that_the_reference_documents(digits_run: Path) ->
     rest = {"n", "groups", "estimate", "per_class", "confusion"}
     for split in found["splits"].values():
         assert set(split) == wanted | {f"{name}_ci95" for name in wanted} | rest
+
+
+def test_a_named_strategy_does_not_climb_though_there_is_time(digits: Path, here: Path) -> None:
+    said: list[str] = []
+    run = headstart.fit(
+        digits, headstart.Options(strategy="prototype"), say=said.append, countdown=Countdown.from_now(Budget(60.0))
+    )
+    assert _metrics(run)["strategy"] == "prototype"
+    assert not [line for line in said if line.startswith("usable now")]
+    assert not (run.folder / "plan.json").exists()

@@ -72,7 +72,7 @@ def test_too_little_time_gives_the_probe_and_a_plan_that_can_be_edited(
         assert "Traceback" not in refused.err
 
 
-@pytest.mark.parametrize("kind", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_climb_keeps_the_best_and_finishes(
     headstart: Callable[..., Any], environment: dict[str, str], pictures: Path, tmp_path: Path, kind: signal.Signals
 ) -> None:
