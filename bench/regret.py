@@ -2,10 +2,12 @@
 
 A cell is a data set with so many images a class and a seed. In each, every rung runs as a whole process with an empty
 cache: the linear probe, the race of the probes, fine-tuning above each cut that a plan may race, and fine-tuning of the
-whole network; then the ladder without a budget, as one process too. Data sets keep the test that they come with, or one
-that is held out once for all seeds and sizes. ``--controls`` also climbs with the training labels shuffled, where no
-rung can gain. Results are kept in ``--out`` after each process, so that it can be stopped and go on; ``--report`` runs
-nothing and prints them as Markdown tables, with the prior refitted to them. Needs ``headstart[train]``.
+whole network; then the ladder without a budget, as one process too. ``--kinds`` takes some of these, and ``retries``:
+each cut at the rate of a second try, which tells what second tries are worth. Data sets keep the test that they come
+with, or one that is held out once for all seeds and sizes. ``--controls`` also climbs with shuffled training labels,
+where no rung can gain. Results are kept in ``--out`` after each process, so that it can be stopped and go on;
+``--report`` runs nothing and prints them as Markdown tables, with the prior refitted to them. Needs
+``headstart[train]``.
 """
 
 from __future__ import annotations
@@ -26,12 +28,15 @@ from pathlib import Path
 from typing import Any
 
 from main_job import machine
-from regret_report import STAGES, report
+from regret_report import SECOND, STAGES, report
 from regret_samples import Image, Pool, draw, pool_of, shuffled, write_table
 from regret_scores import to_bits
 
 from headstart.files import write_atomic
+from headstart.planning.choice import retry_rate
 from headstart.planning.empirical_rules import cuts_of
+from headstart.training.finetuning.defaults import STAGE_RATE
+from headstart.training.strategies import FINE_TUNED
 
 SETS = (
     *("hymenoptera", "brain_mri4", "rsscn7", "flowers5"),
@@ -75,6 +80,12 @@ def rungs() -> dict[str, list[str]]:
     }
 
 
+def retries() -> dict[str, list[str]]:
+    """The same fine-tuned rungs as a ladder tries them the second time."""
+    rate = ["--lr", f"{retry_rate(STAGE_RATE):g}"]
+    return {f"{name}{SECOND}": [*wanted, *rate] for name, wanted in rungs().items() if wanted[1] in FINE_TUNED}
+
+
 def main() -> None:
     options = arguments()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit("stopped"))  # which ends the process under way
@@ -85,8 +96,10 @@ def main() -> None:
     pools = {name: pool_of(options.data, name) for name in options.sets}
     for name, pool in pools.items():
         keep_test(kept, name, pool.test, options.out)
-    order = list(jobs(pools, options.sizes, options.seeds, options.most, f"ladder {options.quality}"))
-    order = [job for job in order if options.controls or not job.shuffled]
+    ladder = f"ladder {options.quality}"
+    wanted = {"rungs": list(rungs()), "retries": list(retries()), "ladder": [ladder]}
+    kinds = [kind for name in options.kinds for kind in wanted[name]]
+    order = list(jobs(pools, options.sizes, options.seeds, options.most, kinds, ladder if options.controls else None))
     for number, job in enumerate(order, 1):
         known = kept["runs"].get(job.key)
         if known is None or (options.retry and "failed" in known):
@@ -107,6 +120,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--most", type=int, default=400, help="images a class that all may mean")
     parser.add_argument("--quality", choices=("fast", "balanced", "best"), default="balanced", help="the ladder's")
+    parser.add_argument(
+        "--kinds", nargs="+", default=["rungs", "ladder"], choices=("rungs", "retries", "ladder"), help="of processes"
+    )
     parser.add_argument("--controls", action="store_true", help="also climb with shuffled training labels")
     parser.add_argument("--retry", action="store_true", help="run again what failed")
     parser.add_argument("--report", action="store_true", help="run nothing, print the tables")
@@ -114,18 +130,25 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def jobs(pools: dict[str, Pool], sizes: Sequence[str], seeds: Sequence[int], most: int, ladder: str) -> Iterator[Job]:
+def jobs(
+    pools: dict[str, Pool],
+    sizes: Sequence[str],
+    seeds: Sequence[int],
+    most: int,
+    kinds: Sequence[str],
+    control_kind: str | None,
+) -> Iterator[Job]:
     """All processes, in an order in which the first ones tell most: small samples, one seed, controls, seeds, all."""
     fixed = [size for size in sizes if size != ALL]
     groups = [(size, seed, False) for seed in seeds[:1] for size in fixed]
-    groups += [(size, seed, True) for seed in seeds[:1] for size in fixed]
+    groups += [(size, seed, True) for seed in seeds[:1] for size in fixed if control_kind is not None]
     groups += [(size, seed, False) for seed in seeds[1:] for size in fixed]
     groups += [(ALL, seed, False) for seed in seeds if ALL in sizes]
     for size, seed, control in groups:
         for name, pool in pools.items():
             if is_enough(pool, size, most):
-                kinds = [ladder] if control else [*rungs(), ladder]
-                yield from (Job(name, named(pool, size, most), seed, kind, control) for kind in kinds)
+                chosen = [control_kind or ""] if control else kinds
+                yield from (Job(name, named(pool, size, most), seed, kind, control) for kind in chosen)
 
 
 def is_enough(pool: Pool, size: str, most: int) -> bool:
@@ -155,7 +178,7 @@ def run(job: Job, pool: Pool, data: Path, most: int) -> dict[str, Any]:
     if job.shuffled:
         train = shuffled(train, job.seed)
     strategy, _, quality = job.kind.partition("ladder ")
-    wanted = rungs()[strategy] if strategy else ["--budget", "none", "--quality", quality]
+    wanted = {**rungs(), **retries()}[strategy] if strategy else ["--budget", "none", "--quality", quality]
     cell = {"set": job.dataset, "size": job.size, "seed": job.seed, "kind": job.kind, "shuffled": job.shuffled}
     with tempfile.TemporaryDirectory() as scratch:
         table, folder = Path(scratch) / "data.csv", Path(scratch) / "run"

@@ -231,7 +231,8 @@ def test_only_sketches_are_grouped_by_photograph(samples: ModuleType, tmp_path: 
 def test_what_tells_most_is_run_first(regret: ModuleType, samples: ModuleType) -> None:
     large, small = (samples.Pool(tuple(images(samples, 2, each)), ()) for each in (80, 45))
     pools = {"large": large, "small": small}
-    jobs = list(regret.jobs(pools, ["10", "40", "all"], [0, 1], 400, "ladder balanced"))
+    kinds = [*regret.rungs(), "ladder balanced"]
+    jobs = list(regret.jobs(pools, ["10", "40", "all"], [0, 1], 400, kinds, "ladder balanced"))
     places = list(dict.fromkeys((job.dataset, job.size, job.seed, job.shuffled) for job in jobs))
     assert places == [
         *((name, size, 0, False) for size in ("10", "40") for name in pools),
@@ -245,9 +246,30 @@ def test_what_tells_most_is_run_first(regret: ModuleType, samples: ModuleType) -
     assert len({job.key for job in jobs}) == len(jobs)
 
 
+def test_second_tries_are_the_cuts_at_a_tenth_of_their_rate(regret: ModuleType) -> None:
+    found = regret.retries()
+    assert list(found) == ["cut 7 again", "cut 4 again", "full again"]
+    assert found["cut 4 again"] == [*regret.rungs()["cut 4"], "--lr", "0.0001"]
+
+
+def test_second_tries_are_compared_with_the_first(regret: ModuleType) -> None:
+    """Gains of 10, 0 and -10 points at first, of 5, 2 and -6 at the second try."""
+    accuracies = {"linear_probe": (0.5, 0.5, 0.5), "cut 7": (0.6, 0.5, 0.4), "cut 7 again": (0.55, 0.52, 0.44)}
+    runs = {
+        f"{kind} {seed}": {"set": "a", "size": "10", "seed": seed, "kind": kind, "shuffled": False, "accuracy": value}
+        for kind, values in accuracies.items()
+        for seed, value in enumerate(values)
+    }
+    text = regret.report({"tests": {"a": {"files": [], "groups": []}}, "runs": runs}, tuple(regret.rungs()), "balanced")
+    line = next(line for line in text.splitlines() if line.startswith("| cut 7 "))
+    likeness = np.corrcoef([10, 0, -10], [5, 2, -6])[0, 1]
+    assert line == f"| cut 7 | 3 | +0.0 | +0.3 | {likeness:.2f} | 2 | -2.0 |"
+
+
 def test_a_limit_on_all_is_told_apart_from_all(regret: ModuleType, samples: ModuleType) -> None:
     pools = {"set": samples.Pool(tuple(images(samples, 2, 80)), ())}
-    sizes = [{job.size for job in regret.jobs(pools, ["all"], [0], most, "ladder fast")} for most in (400, 60, 45)]
+    kinds = ["ladder fast"]
+    sizes = [{job.size for job in regret.jobs(pools, ["all"], [0], most, kinds, None)} for most in (400, 60, 45)]
     assert sizes == [{"all"}, {"all to 60"}, set()]
 
 
