@@ -2,7 +2,8 @@
 
 ``python bench/serving.py --run RUN --images DIR`` starts ``headstart serve RUN``, lets ``wrk`` (Debian's package; a
 process of its own, on loopback) send photographs one a request, and prints Markdown. Before each round of wrk the bare
-runtime predicts the same photographs in lists of 64 for as long, in a process of its own. Needs ``headstart[serve]``.
+runtime predicts the same photographs in lists of 64 for as long, in a process of its own. ``--soak 600`` instead loads
+the service for ten minutes and prints the memory that it holds after each of them. Needs ``headstart[serve]``.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -58,6 +60,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=15.0, help="of each half of a round")
     parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--soak", type=float, metavar="SECONDS", help="only load the service, and watch its memory")
     parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     images = [path.read_bytes() for path in photographs(options.images)]
@@ -66,12 +69,16 @@ def main() -> None:
         return
     if shutil.which("wrk") is None:
         sys.exit("wrk is not installed: apt-get install wrk")
+    if options.soak:
+        with served(options.run) as (process, port):
+            soaked(process.pid, port, options)
+        return
     with served(options.run) as (process, port):
         rows = []
         for _ in range(options.rounds):
             alone, cost = map(float, itself("--bare", options).split())
             before = processor_seconds(process.pid)
-            found = loaded(port, options)
+            found = loaded(port, options.images, options.seconds)
             own = (processor_seconds(process.pid) - before) / found["requests"]
             rows.append(Round(alone, cost, found, own, memory(process.pid)))
         show(rows, images)
@@ -144,17 +151,27 @@ def served(run: Path, port: int = 0) -> Iterator[tuple[subprocess.Popen[str], in
         process.wait()
 
 
-def loaded(port: int, options: argparse.Namespace) -> dict[str, Any]:
+def soaked(pid: int, port: int, options: argparse.Namespace) -> None:
+    """Print the memory held after each tenth of a long load, and what wrk found."""
+    with ThreadPoolExecutor(1) as pool:
+        load = pool.submit(loaded, port, options.images, options.soak)
+        for tenth in range(1, 11):
+            wait([load], timeout=options.soak / 10)
+            print(f"after {tenth * options.soak / 10:.0f} s: {memory(pid):.0f} MB", flush=True)
+        print(load.result())
+
+
+def loaded(port: int, images: Path, seconds: float) -> dict[str, Any]:
     """What wrk found."""
     with tempfile.TemporaryDirectory() as folder:
         script, names = Path(folder, "load.lua"), Path(folder, "names")
         script.write_text(WRK)
-        names.write_text("".join(f"{path}\n" for path in photographs(options.images)))
+        names.write_text("".join(f"{path}\n" for path in photographs(images)))
         command = [
             "wrk",
             f"-t{THREADS}",
             f"-c{CONNECTIONS}",
-            f"-d{options.seconds:.0f}s",
+            f"-d{seconds:.0f}s",
             "--timeout",
             "30s",
             "-s",
