@@ -6,7 +6,8 @@ whole network; then the ladder without a budget, as one process too. ``--kinds``
 each cut at the rate of a second try, which tells what second tries are worth. Data sets keep the test that they come
 with, or one that is held out once for all seeds and sizes. ``--controls`` also climbs with shuffled training labels,
 where no rung can gain. Results are kept in ``--out`` after each process, so that it can be stopped and go on;
-``--report`` runs nothing and prints them as Markdown tables, with the prior refitted to them. Needs
+``--report`` runs nothing and prints them as Markdown tables, with the prior refitted to them. What was measured so far
+is in ``bench/data/regret.json``; ``--out`` with that file goes on from there. Needs
 ``headstart[train]``.
 """
 
