@@ -18,9 +18,9 @@ help:
 demo: core
 	$(BIN)/headstart demo
 
-# A process for each core; the tests of one file share what they set up.
+# A process for each core, of one thread each; the tests of one file share what they set up.
 test: full
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 soak: full
 	$(BIN)/python -m pytest -m soak
