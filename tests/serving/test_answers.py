@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import struct
+import time
 import zipfile
 import zlib
 from typing import Any
@@ -250,6 +251,9 @@ def test_the_log_is_json_and_has_nothing_of_the_image(service: Running) -> None:
     log.addHandler(kept)
     service.predict(**multipart(WHITE), query="?top_k=1", x_request_id="seen")
     service("GET", '/no"where%0a')
+    end = time.monotonic() + 10  # a line is written once its answer is sent, and the client may be quicker
+    while not any('"status": 404' in line for line in lines) and time.monotonic() < end:
+        time.sleep(0.01)
     log.removeHandler(kept)
     found = [json.loads(line) for line in lines]  # an earlier request may end up here
     asked = next(line for line in found if line["request_id"] == "seen")
