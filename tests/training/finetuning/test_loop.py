@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -161,7 +162,12 @@ def test_a_new_process_goes_on_to_the_same_end(tiny: ModuleType, tmp_path: Path)
     assert found["best"] == wanted.best_epoch
 
 
-def test_equal_seeds_give_equal_results_whatever_was_drawn_before(tiny: ModuleType) -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_equal_seeds_give_equal_results_whatever_was_drawn_before(
+    tiny: ModuleType, threads: int, request: pytest.FixtureRequest
+) -> None:
+    request.addfinalizer(partial(torch.set_num_threads, torch.get_num_threads()))
+    torch.set_num_threads(threads)
     torch.manual_seed(5)
     first = tiny.Problem().training().run()
     torch.manual_seed(6)
