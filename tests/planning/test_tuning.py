@@ -68,7 +68,7 @@ def _judge(
         seed=0,
         grouped=grouped,
         given=given,
-        augmentations=b"",
+        augmentations=bytes,
         seconds=12.0,
     )
 

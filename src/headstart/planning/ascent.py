@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from headstart import records
 from headstart.backbones.backbone import Backbone
@@ -14,7 +15,7 @@ from headstart.features.engine import CompiledTrunk, Say
 from headstart.features.latency import latency
 from headstart.planning.backbone_choice import BackboneChoice
 from headstart.planning.choice import TIME_SAFETY
-from headstart.planning.climbing import Climb, Ladder
+from headstart.planning.climbing import Climb, Ladder, Tune
 from headstart.planning.drafting import Wanted, draft_plan
 from headstart.planning.empirical_rules import Timing, fit_to_time
 from headstart.planning.entrants import weight_of
@@ -40,6 +41,9 @@ from headstart.planning.tuning import TunedRung
 from headstart.runs import Progress
 from headstart.runs.budget import Budget, Countdown
 from headstart.training.examples import Examples
+
+if TYPE_CHECKING:
+    from headstart.training.finetuning.precision import PrecisionChoice
 
 # With fewer seconds left no rung could be trained, so none is looked for: a survey takes some, and each rung's set-up
 # STARTUP_SECONDS.
@@ -142,7 +146,7 @@ def _ladder(
         site.examples,
         situation,
         time=lambda rung, left: fit_to_time(rung, timing_of(rung, dataset, examples, backbone, compiled), left),
-        tune=lambda rung: _tune(site, options, rung, countdown),
+        tune=_tuner(site, options, countdown),
         countdown=countdown,
         cost=Cost(weight_of(backbone), latency(compiled)),
         say=site.say,
@@ -222,12 +226,20 @@ def _fingerprint(site: Site, options: Options) -> Fingerprint:
     return found
 
 
-def _tune(site: Site, options: Options, rung: PlannedRung, countdown: Countdown) -> TunedRung:
-    """One rung, which ends with the time: at an epoch after which another one would not fit, or at once."""
+def _tuner(site: Site, options: Options, countdown: Countdown) -> Tune:
+    """Trains rungs, each of which ends with the time: at an epoch after which another would not fit, or at once."""
+    precisions: dict[int, PrecisionChoice] = {}  # by the cut
     timed = dataclasses.replace(
         site,
         stop=lambda: site.stop() or not countdown.holds(0.0),
         ends=lambda seconds: not countdown.holds(TIME_SAFETY * seconds),
     )
-    rate = f"-{rung.rate:g}" if rung.rate else ""
-    return fine_tune_rung(timed, in_planned(options, rung), site.run.path(f"rungs/{rung.strategy}-{rung.cut}{rate}"))
+
+    def tune(rung: PlannedRung) -> TunedRung:
+        rate = f"-{rung.rate:g}" if rung.rate else ""
+        folder = site.run.path(f"rungs/{rung.strategy}-{rung.cut}{rate}")
+        found = fine_tune_rung(timed, in_planned(options, rung), folder, precisions.get(rung.cut))
+        precisions[rung.cut] = found.tuned.precision
+        return found
+
+    return tune

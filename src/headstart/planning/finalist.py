@@ -86,7 +86,7 @@ def of_probes(climbed: Climbed, compiled: CompiledTrunk, site: Site) -> Finalist
 def of_rung(rung: TunedRung, site: Site, clock: Stopwatch) -> Finalist:
     """A fine-tuned rung, with the features that its network gives to all images; its own files are written."""
     site.run.write("history.csv", history_csv(rung.tuned.history))
-    site.run.write("augmentations.png", rung.augmentations)
+    site.run.write("augmentations.png", rung.augmentations())
     with clock.section("features"):
         _, table = extract_all(site.dataset, rung.compiled, site.progress, site.say)
     read = dataclasses.replace(rung.examples, table=table, places=site.examples.places)

@@ -30,6 +30,7 @@ from headstart.training.strategies import FINE_TUNED
 
 if TYPE_CHECKING:
     from headstart.training.finetuning.outcome import EpochRow
+    from headstart.training.finetuning.precision import PrecisionChoice
 
 
 def check_fine_tuning(options: Options, backbone: Backbone, dataset: Dataset) -> None:
@@ -81,13 +82,15 @@ class Site:
     ends: Callable[[float], bool] = lambda seconds: False
 
 
-def fine_tune_rung(site: Site, options: Options, folder: Path) -> TunedRung:
+def fine_tune_rung(site: Site, options: Options, folder: Path, precision: PrecisionChoice | None = None) -> TunedRung:
     """Train above the cut, and judge on the rows held out what will predict.
 
     Parameters
     ----------
     folder:
         Takes what an interrupted training goes on from.
+    precision:
+        Of an earlier training of the same stages; by default it is chosen by a measurement.
     """
     from headstart.training.finetuning.rung import contact_sheet_of, fine_tune
     from headstart.training.finetuning.views import TrainingImages
@@ -111,7 +114,7 @@ def fine_tune_rung(site: Site, options: Options, folder: Path) -> TunedRung:
         site.stop,
         site.ends,
     )
-    wish = options.wish(len(examples.folds[0][0]))
+    wish = dataclasses.replace(options.wish(len(examples.folds[0][0])), precision=precision)
     with _listeners(site.run, options, site.say) as tell:
         tuned = fine_tune(ground, wish, tell=tell)
     for note in tuned.notes:
@@ -130,7 +133,7 @@ def fine_tune_rung(site: Site, options: Options, folder: Path) -> TunedRung:
         seed=options.seed,
         grouped=site.dataset.has_groups,
         given=site.given,
-        augmentations=contact_sheet_of(ground, wish, tuned),
+        augmentations=partial(contact_sheet_of, ground, wish, tuned),
         seconds=time.perf_counter() - started,
     )
 

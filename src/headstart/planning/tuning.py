@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,7 +41,7 @@ class TunedRung:
     validation:
         The held-out rows as the model predicts them.
     augmentations:
-        A picture (PNG) of training images with their views.
+        Draws a picture (PNG) of training images with their views.
     """
 
     tuned: Tuned
@@ -50,7 +50,7 @@ class TunedRung:
     fitted: Fitted
     validation: Judged
     record: LadderRecord
-    augmentations: bytes
+    augmentations: Callable[[], bytes]
 
     @property
     def kept_its_start(self) -> bool:
@@ -70,7 +70,7 @@ def judge_tuned(
     seed: int,
     grouped: bool,
     given: bool,
-    augmentations: bytes,
+    augmentations: Callable[[], bytes],
     seconds: float,
 ) -> TunedRung:
     """Calibrate on the held-out rows, through the engine that will predict, and compare with the probe on them.

@@ -188,6 +188,20 @@ def test_where_time_has_run_out_each_setting_is_still_timed(
     assert len(choice.images_per_second) == 4
 
 
+def test_a_short_training_is_not_worth_timing_everything(timed: dict[str, float]) -> None:
+    """A tenth of 20 passes holds the likeliest setting, twice, and the next; of 400, all of them."""
+    timed |= {"bf16 channels-last": 0.6, "float32 channels-last": 0.9}
+    short = choose_precision(_network(), _batch(), _loss, device="cpu", images=20 * 8)
+    assert (short.precision, short.channels_last) == ("bf16-mixed", True)
+    assert set(short.images_per_second) < {name for name in timed if "depthwise" not in name}
+    assert "the training is short" in short.reason
+    long = choose_precision(_network(), _batch(), _loss, device="cpu", images=400 * 8)
+    assert set(long.images_per_second) == {name for name in timed if "depthwise" not in name}
+    shortest = choose_precision(_network(), _batch(), _loss, device="cpu", images=0)
+    assert len(shortest.images_per_second) <= 2
+    assert "the training is short" in shortest.reason
+
+
 def test_a_choice_is_read_back_as_it_was_written() -> None:
     choice = choose_precision(_network(), _batch(), _loss, device="cpu", seconds=0.05)
     assert from_json(PrecisionChoice, to_json(choice)) == choice

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ from headstart.training.finetuning.defaults import (
     PRECISION_LATENESS,
     PRECISION_ROUNDS,
     PRECISION_SECONDS,
+    PRECISION_SHARE,
     PRECISION_TIE,
 )
 from headstart.training.finetuning.depthwise import depthwise_in_float32, has_depthwise
@@ -90,6 +92,8 @@ _SETTINGS = (
     Setting("bf16-mixed", False, depthwise_float32=True),
     Setting("bf16-mixed", True, depthwise_float32=True),
 )
+# In which order they are tried, after the simplest, where there may be no time for all: the likeliest to be fast first.
+_HOPE = sorted(_SETTINGS, key=lambda setting: (setting.channels_last, setting.is_bf16, setting.depthwise_float32))[::-1]
 
 
 def choose_precision(
@@ -98,6 +102,7 @@ def choose_precision(
     loss_of: LossOf,
     *,
     device: torch.device | str,
+    images: float = math.inf,
     seconds: float = PRECISION_SECONDS,
 ) -> PrecisionChoice:
     """Time forward and backward passes in float32 and bf16, channels first and last, in turns; take the fastest.
@@ -111,7 +116,8 @@ def choose_precision(
     none, or where on this batch the loss is not finite or the gradient's cosine to the float32 one is below 0.95. Deep
     copies are measured: weights, gradients, buffers and random state of the original stay as they are. A slow network
     is timed on fewer rows of the batch, 8 at least, and what needs twice the time of another for 8 rows is not timed;
-    where that takes half as long again, each setting is timed once and not in three rounds.
+    where that takes half as long again, each setting is timed once and not in three rounds. A training of few images is
+    not worth all that: from a tenth of its own time on, what is not timed yet is left out.
 
     Parameters
     ----------
@@ -124,6 +130,8 @@ def choose_precision(
         The mean loss of a network on a batch. Called inside autocast where the setting says so.
     device:
         Where the training will run.
+    images:
+        How many it will pass, epochs included.
     seconds:
         About how long to time passes, positive; copies, first passes and the gradients' comparison come on top.
 
@@ -137,18 +145,24 @@ def choose_precision(
     if not any(parameter.requires_grad for parameter in module.parameters()):
         raise OptionError("the speed of training can't be measured: no parameter of the network learns")
     with kept_random_state(), torch.enable_grad():
-        bench = _set_up(module, example_batch, loss_of, torch.device(device), seconds)
-        firsts = _first_passes(bench)
+        bench, simplest = _set_up(module, example_batch, loss_of, torch.device(device), seconds)
+        few = min(bench.rows, PRECISION_FEWEST_ROWS)
+        allowed = PRECISION_SHARE * simplest * images / few
+        firsts, spent = _first_passes(bench, simplest, allowed)
         settings = _hopeful(firsts)
         fault = _bf16_fault(bench, settings)
         if fault:
             firsts = {setting: taken for setting, taken in firsts.items() if not setting.is_bf16}
             settings = _hopeful(firsts)
-        rates = _time(bench, settings, seconds)
+        if spent + len(settings) * simplest <= allowed:
+            rates = _time(bench, settings, min(seconds, allowed))
+        else:
+            rates = {setting.name: few / firsts[setting] for setting in settings}
     fastest = max(rates.values())
     chosen = next(setting for setting in settings if rates[setting.name] * (1 + PRECISION_TIE) >= fastest)
     slow = ", ".join(setting.name for setting in firsts if setting not in settings)
     remarks = [*([fault] if fault else []), *([f"less than half as fast: {slow}"] if slow else [])]
+    remarks += ["the training is short, so that not all was timed"] if spent > allowed else []
     reason = _reason(chosen, rates, remarks)
     return PrecisionChoice(**dataclasses.asdict(chosen), images_per_second=rates, reason=reason)
 
@@ -204,7 +218,10 @@ class _Bench:
             torch.cuda.synchronize(self.device)
 
 
-def _set_up(module: nn.Module, batch: Any, loss_of: LossOf, device: torch.device, seconds: float) -> _Bench:
+def _set_up(
+    module: nn.Module, batch: Any, loss_of: LossOf, device: torch.device, seconds: float
+) -> tuple[_Bench, float]:
+    """The bench, and the seconds of a pass of a few rows in the simplest setting."""
     modules = {}
     for last in _formats(module, batch):
         modules[last] = copy.deepcopy(module).to(device)
@@ -216,9 +233,9 @@ def _set_up(module: nn.Module, batch: Any, loss_of: LossOf, device: torch.device
     simplest = Setting("32-true", min(modules))
     trial.step(simplest)  # the first pass pays for much that later ones don't
     turns = len(_SETTINGS) * (PRECISION_ROUNDS + 1)
-    affordable = int(few * seconds / turns / trial.step(simplest))
-    timed = max(few, min(rows, affordable))
-    return _Bench(modules, _first(batch, timed, device), timed, loss_of, device)
+    taken = trial.step(simplest)
+    timed = max(few, min(rows, int(few * seconds / turns / taken)))
+    return _Bench(modules, _first(batch, timed, device), timed, loss_of, device), taken
 
 
 def _formats(module: nn.Module, batch: Any) -> tuple[bool, ...]:
@@ -254,20 +271,26 @@ def _bf16_fault(bench: _Bench, settings: Sequence[Setting]) -> str | None:
     return None if cosine >= GRADIENT_COSINE else f"the bf16 gradient has a cosine of {cosine:.3f} to the float32 one"
 
 
-def _first_passes(bench: _Bench) -> dict[Setting, float]:
-    """Seconds of a pass of a few rows in each setting that the device has, however slow."""
+def _first_passes(bench: _Bench, simplest: float, allowed: float) -> tuple[dict[Setting, float], float]:
+    """Seconds of a pass of a few rows in each setting that the device has, however slow, and of all passes together.
+
+    The simplest one took ``simplest``; once more than ``allowed`` is spent, what has not had its turn is left out.
+    """
     kind = bench.device.type
     has_bf16 = torch.amp.is_autocast_available(kind) and (kind != "cuda" or torch.cuda.is_bf16_supported())
     depthwise = has_depthwise(next(iter(bench.modules.values())))
     few = bench.first(PRECISION_FEWEST_ROWS)
-    times: dict[Setting, float] = {}
-    for setting in _SETTINGS:
+    times, spent = {Setting("32-true", min(bench.modules)): simplest}, 0.0
+    for setting in _HOPE:
         has_layers = setting.channels_last in bench.modules and (depthwise or not setting.depthwise_float32)
-        if has_layers and (has_bf16 or not setting.is_bf16):
-            first = few.step(setting)  # pays for what later ones don't
-            patient = not times or first < 4 * min(times.values())
-            times[setting] = min(first, few.step(setting)) if patient else first
-    return times
+        if setting in times or spent > allowed or not has_layers or (setting.is_bf16 and not has_bf16):
+            continue
+        passes = [few.step(setting)]  # the first pays for what later ones don't
+        if passes[0] < 4 * min(times.values()):
+            passes.append(few.step(setting))
+        times[setting] = min(passes)
+        spent += sum(passes)
+    return {setting: times[setting] for setting in _SETTINGS if setting in times}, spent
 
 
 def _hopeful(times: dict[Setting, float]) -> list[Setting]:

@@ -43,8 +43,9 @@ class Trial:
     def precision(self) -> PrecisionChoice:
         """The fastest precision and memory format; see :func:`choose_precision`."""
         batch = self._batches(np.arange(min(self.recipe.batch_size, len(self.targets))))[0]
+        images = self.recipe.epochs * len(self.targets)
         try:
-            return choose_precision(self._copy(), batch, self._loss, device=self._device)
+            return choose_precision(self._copy(), batch, self._loss, device=self._device, images=images)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
