@@ -57,7 +57,7 @@ def _situation(**changes: Any) -> Situation:
 
 def _timing(step: float = 100.0) -> Timing:
     """An epoch on 220 rows, with 60 held: 3 s."""
-    work = Work(train_rows=220, held_rows=60, all_rows=400, views=8, epochs=EPOCHS, judgings=EPOCHS + 3)
+    work = Work(train_rows=220, held_rows=60, embedded=400, views=8, epochs=EPOCHS, judgings=EPOCHS + 3)
     return Timing(Rates(2.0, 400.0, step, 75.0, 400.0), work)
 
 

@@ -10,14 +10,14 @@ from headstart.planning.time_forecast import (
     Rates,
     TimeForecast,
     Work,
+    choosing_seconds,
     epochs_within,
     forecast_seconds,
-    measured_rate,
 )
 from headstart.records import from_json, to_json
 
 RATES = Rates(startup=3.0, trunk=100.0, step=50.0, judge=200.0, whole=120.0)
-WORK = Work(train_rows=400, held_rows=100, all_rows=600, views=8, epochs=12, judgings=14)
+WORK = Work(train_rows=400, held_rows=100, embedded=600, views=8, epochs=12, judgings=14)
 
 
 def test_the_parts_are_counted_as_they_happen_and_add_up() -> None:
@@ -49,17 +49,14 @@ def test_the_epochs_that_fit_are_the_most_that_do(seconds: float) -> None:
     assert epochs == WORK.epochs or needed(epochs + 1) > seconds
 
 
-def test_a_measured_rate_leaves_the_warm_up_out() -> None:
-    assert measured_rate([32] * 10, [0.5] * 10) == pytest.approx(64)
-    assert measured_rate([32] * 10, [0.9] + [0.5] * 9) == pytest.approx(64)
-    assert measured_rate([32, 32], [5.0, 0.5]) == pytest.approx(64)  # the first always compiles something
-    assert measured_rate([32], [0.5]) == pytest.approx(64)
+def test_choosing_a_precision_takes_no_more_than_its_training_is_worth() -> None:
+    few, some, many = (choosing_seconds(20.0, images) for images in (0, 400, 10**6))
+    assert few == pytest.approx(6 * 8 / 20)
+    assert some == pytest.approx(few + 0.1 * 2 * 400 / 20)
+    assert many == pytest.approx(few + 1 + 12 * 8 / 20)
 
 
 def test_impossible_rates_are_refused() -> None:
     for field, value in (("trunk", 0.0), ("step", -1.0), ("judge", float("nan")), ("startup", -1.0)):
         with pytest.raises(ValueError, match="can't be"):
             replace(RATES, **{field: value})
-    for rows, seconds in (([], []), ([1, 2], [1.0]), ([1], [0.0])):
-        with pytest.raises(ValueError, match="make a rate"):
-            measured_rate(rows, seconds)

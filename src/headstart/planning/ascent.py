@@ -15,7 +15,7 @@ from headstart.features.engine import CompiledTrunk, Say
 from headstart.features.latency import latency
 from headstart.planning.backbone_choice import BackboneChoice
 from headstart.planning.choice import TIME_SAFETY
-from headstart.planning.climbing import Climb, Ladder, Tune
+from headstart.planning.climbing import Climb, Ladder
 from headstart.planning.drafting import Wanted, draft_plan
 from headstart.planning.empirical_rules import Timing, fit_to_time
 from headstart.planning.entrants import weight_of
@@ -28,6 +28,7 @@ from headstart.planning.outlook import look_ahead
 from headstart.planning.plan import (
     FILE,
     DataIdentity,
+    Decision,
     Plan,
     PlannedRung,
     identify,
@@ -45,9 +46,8 @@ from headstart.training.examples import Examples
 if TYPE_CHECKING:
     from headstart.training.finetuning.precision import PrecisionChoice
 
-# With fewer seconds left no rung could be trained, so none is looked for: a survey takes some, and each rung's set-up
-# STARTUP_SECONDS.
-LEAST_CLIMB = STARTUP_SECONDS
+# With fewer seconds left no rung could be trained, so none is looked for: a survey takes some, and so does a set-up.
+LEAST_CLIMB = 2 * STARTUP_SECONDS
 # Images that are decoded for the fingerprint of a fit: their sizes and colours are known well enough from these.
 _LOOKED_AT = 2000
 
@@ -139,16 +139,16 @@ def _ladder(
     for decision in plan.decisions:
         if decision.key in ("tuning", "rungs"):
             site.say(decision.reason)
-    dataset, examples, backbone = site.dataset, site.examples, site.backbone
+    trainer = _Trainer(site, options, compiled, countdown)
     return Ladder(
         plan,
         site.climbed,
         site.examples,
         situation,
-        time=lambda rung, left: fit_to_time(rung, timing_of(rung, dataset, examples, backbone, compiled), left),
-        tune=_tuner(site, options, countdown),
+        time=trainer.time,
+        tune=trainer.tune,
         countdown=countdown,
-        cost=Cost(weight_of(backbone), latency(compiled)),
+        cost=Cost(weight_of(site.backbone), latency(compiled)),
         say=site.say,
     )
 
@@ -226,20 +226,29 @@ def _fingerprint(site: Site, options: Options) -> Fingerprint:
     return found
 
 
-def _tuner(site: Site, options: Options, countdown: Countdown) -> Tune:
-    """Trains rungs, each of which ends with the time: at an epoch after which another would not fit, or at once."""
-    precisions: dict[int, PrecisionChoice] = {}  # by the cut
-    timed = dataclasses.replace(
-        site,
-        stop=lambda: site.stop() or not countdown.holds(0.0),
-        ends=lambda seconds: not countdown.holds(TIME_SAFETY * seconds),
-    )
+class _Trainer:
+    """Trains the rungs of one ladder, and forecasts what that takes."""
 
-    def tune(rung: PlannedRung) -> TunedRung:
+    def __init__(self, site: Site, options: Options, compiled: CompiledTrunk, countdown: Countdown) -> None:
+        self._site = dataclasses.replace(
+            site,
+            stop=lambda: site.stop() or not countdown.holds(0.0),
+            ends=lambda seconds: not countdown.holds(TIME_SAFETY * seconds),
+        )
+        self._options, self._compiled = options, compiled
+        self._precisions: dict[int, PrecisionChoice] = {}  # by the cut
+
+    def time(self, rung: PlannedRung, left: float) -> tuple[PlannedRung | None, Decision]:
+        """The rung with its seconds and as many epochs as the seconds left hold, or none."""
+        site, first = self._site, not self._precisions
+        timing = timing_of(rung, site.dataset, site.examples, site.backbone, self._compiled, first=first)
+        return fit_to_time(rung, timing, left)
+
+    def tune(self, rung: PlannedRung) -> TunedRung:
+        """One rung, which ends with the time: at an epoch after which another would not fit, or at once."""
         rate = f"-{rung.rate:g}" if rung.rate else ""
-        folder = site.run.path(f"rungs/{rung.strategy}-{rung.cut}{rate}")
-        found = fine_tune_rung(timed, in_planned(options, rung), folder, precisions.get(rung.cut))
-        precisions[rung.cut] = found.tuned.precision
+        folder = self._site.run.path(f"rungs/{rung.strategy}-{rung.cut}{rate}")
+        options = in_planned(self._options, rung)
+        found = fine_tune_rung(self._site, options, folder, self._precisions.get(rung.cut))
+        self._precisions[rung.cut] = found.tuned.precision
         return found
-
-    return tune

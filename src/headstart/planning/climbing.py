@@ -141,7 +141,7 @@ class Ladder:
         kinds = [RungKind(title, "head") for title in probes.tried if title != FIRST]
         for rung in plan.rungs:
             reach = reach_of(rung.cut, plan.stages)
-            kinds += [RungKind(rung.name, reach), RungKind(rung.name + AGAIN, reach)]
+            kinds += [RungKind(rung.name, reach), RungKind(rung.name + AGAIN, reach, again=rung.name)]
         self._prior = prior_of(conditions_of(situation), kinds, probe=FIRST)
         self._rungs: list[Rung] = list(probes.record.rungs)
         self._steps: list[str] = []

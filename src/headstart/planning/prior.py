@@ -42,6 +42,8 @@ class PriorTable:
         another head.
     measure_sd:
         By how much the shares of error and of log-loss differ that one rung removes.
+    again:
+        The correlation of what is particular to a rung with what is particular to its second try.
     """
 
     coefficients: Mapping[str, Coefficient]
@@ -49,6 +51,7 @@ class PriorTable:
     own_sd: float
     head_sd: float
     measure_sd: float
+    again: float
 
 
 # Where the numbers come from, before any refit. A: one measurement with Lite0 on PACS sketches (40 images a class, gap
@@ -75,6 +78,7 @@ TABLE = PriorTable(
     own_sd=0.12,  # between neighbouring cuts of A and B, with room for one that collapses
     head_sd=0.20,  # measurement E
     measure_sd=0.10,  # E again: error and log-loss of the same rungs
+    again=0.5,
 )
 
 # The reference: about the middle of the sets above. Distances from it count in doublings, up to so many.
@@ -117,10 +121,11 @@ class Conditions:
 
 @dataclass(frozen=True)
 class RungKind:
-    """A rung as the prior sees it: its name, and how far down it trains."""
+    """A rung as the prior sees it: its name, how far down it trains, and which rung it is a second try of, if any."""
 
     name: str
     reach: Reach
+    again: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,10 +190,12 @@ def prior_of(conditions: Conditions, rungs: Sequence[RungKind], *, probe: str, t
     """
     features = np.stack([features_of(conditions, rung.reach) for rung in rungs]) if rungs else np.zeros((0, 7))
     means = features @ [c.mean for c in table.coefficients.values()]
-    shares = _share_covariance(conditions, [rung.reach for rung in rungs], features, table)
+    likeness = _likeness(rungs, table)
+    shares = _share_covariance(conditions, [rung.reach for rung in rungs], likeness, features, table)
     scale = conditions.belief * np.repeat([conditions.error, conditions.log_loss], len(rungs))
-    alone = np.repeat([FLOOR_POINTS**2, FLOOR_NATS**2], len(rungs)) + (scale * table.measure_sd) ** 2
-    covariance = np.tile(shares, (2, 2)) * np.outer(scale, scale) + np.diag(alone)
+    floors = np.diag(np.repeat([FLOOR_POINTS**2, FLOOR_NATS**2], len(rungs)))
+    of_measure = table.measure_sd**2 * np.kron(np.eye(2), likeness)
+    covariance = (np.tile(shares, (2, 2)) + of_measure) * np.outer(scale, scale) + floors
     places = np.concatenate([np.arange(len(rungs)) + 1, np.arange(len(rungs)) + len(rungs) + 2])
     whole, mean = np.zeros((2 * len(rungs) + 2, 2 * len(rungs) + 2)), np.zeros(2 * len(rungs) + 2)
     whole[np.ix_(places, places)] = covariance
@@ -210,16 +217,35 @@ def features_of(conditions: Conditions, reach: Reach) -> Floats:
     return np.array([*own, leverage * size, leverage * per_class, leverage * distance])
 
 
-def residual_covariance(reaches: Sequence[Reach], table: PriorTable) -> Floats:
-    """Of the shares of rungs on one data set, (K, K), where the coefficients are known."""
+def residual_covariance(reaches: Sequence[Reach], table: PriorTable, likeness: Floats | None = None) -> Floats:
+    """Of the shares of rungs on one data set, (K, K), where the coefficients are known.
+
+    Parameters
+    ----------
+    likeness:
+        (K, K): the correlations of what is particular to each; by default each is like itself alone.
+    """
     tuned = np.array([reach != "head" for reach in reaches], np.float64)
-    own = np.where(tuned > 0, table.own_sd, table.head_sd) ** 2
-    return np.asarray(table.shared_sd**2 * np.outer(tuned, tuned) + np.diag(own))
+    own = np.where(tuned > 0, table.own_sd, table.head_sd)
+    alike = np.eye(len(reaches)) if likeness is None else likeness
+    return np.asarray(table.shared_sd**2 * np.outer(tuned, tuned) + alike * np.outer(own, own))
 
 
-def _share_covariance(conditions: Conditions, reaches: Sequence[Reach], features: Floats, table: PriorTable) -> Floats:
+def _likeness(rungs: Sequence[RungKind], table: PriorTable) -> Floats:
+    """Which rungs are second tries of which, as correlations, (K, K)."""
+    alike = np.eye(len(rungs))
+    for one, first in enumerate(rungs):
+        for other, second in enumerate(rungs):
+            if second.again == first.name:
+                alike[one, other] = alike[other, one] = table.again
+    return alike
+
+
+def _share_covariance(
+    conditions: Conditions, reaches: Sequence[Reach], likeness: Floats, features: Floats, table: PriorTable
+) -> Floats:
     doubts = np.array([coefficient.sd for coefficient in table.coefficients.values()])
-    covariance = (features * doubts**2) @ features.T + residual_covariance(reaches, table)
+    covariance = (features * doubts**2) @ features.T + residual_covariance(reaches, table, likeness)
     if conditions.gap is None:
         felt = np.array([LEVERAGE[reach] for reach in reaches]) * table.coefficients["gap"].mean * GAP_SCATTER
         covariance += np.outer(felt, felt)

@@ -17,14 +17,14 @@ from headstart.planning.ladder import Climbed
 from headstart.planning.plan import PlannedRung
 from headstart.planning.rule_table import FIRST, VIEWS
 from headstart.planning.situation import ProbeScore, Situation
-from headstart.planning.time_forecast import Rates, Work
+from headstart.planning.time_forecast import Rates, Work, choosing_seconds
 from headstart.training.examples import Examples
-from headstart.training.finetuning.defaults import EPOCHS, WISE_COEFFICIENTS
+from headstart.training.finetuning.defaults import AUGMENT, EPOCHS, WISE_COEFFICIENTS
 from headstart.training.finetuning.view_policy import Policy, needed
 
-# What a fine-tuning takes beside its images: the network is traced and copied, two graphs are compiled and checked, the
-# precision is measured. `bench/finetune.py`: a fine-tuning of no epochs took 5 to 8 s on two cores.
-STARTUP_SECONDS = 6.0
+# What a fine-tuning takes beside its images and the choice of a precision: the network is traced and copied, two graphs
+# are compiled and checked. `bench/regret.py`, its table of forecasts.
+STARTUP_SECONDS = 3.0
 # Images that the compiled trunk is timed on, if the run has not just done so.
 _TIMED = 32
 
@@ -73,22 +73,39 @@ def situation_of(
 def timings_of(dataset: Dataset, examples: Examples, backbone: Backbone, compiled: CompiledTrunk) -> dict[int, Timing]:
     """Of each cut that a plan may race: how fast it is here, and what a whole fine-tuning there has to do."""
     cuts = cuts_of(len(backbone.stages))
-    return {cut: timing_of(rung_in_full(cut), dataset, examples, backbone, compiled) for cut in cuts}
+    return {
+        cut: timing_of(rung_in_full(cut), dataset, examples, backbone, compiled, first=cut == cuts[0]) for cut in cuts
+    }
 
 
 def timing_of(
-    rung: PlannedRung, dataset: Dataset, examples: Examples, backbone: Backbone, compiled: CompiledTrunk
+    rung: PlannedRung,
+    dataset: Dataset,
+    examples: Examples,
+    backbone: Backbone,
+    compiled: CompiledTrunk,
+    *,
+    first: bool = True,
 ) -> Timing:
-    """How fast the cut of a rung is here, and what the rung has to do; takes a second or two."""
+    """How fast the cut of a rung is here, and what the rung has to do; takes a second or two.
+
+    Parameters
+    ----------
+    first:
+        Whether no rung was trained before it, so that the transforms have yet to be judged.
+    """
     from headstart.training.finetuning.speed import suffix_speed
+    from headstart.training.finetuning.start import images_judged
 
     train, held = examples.folds[0]
     whole, speed = _whole_rate(dataset, backbone, compiled), suffix_speed(backbone, rung.cut)
-    rates = Rates(STARTUP_SECONDS, trunk=whole, step=speed.step, judge=speed.judge, whole=whole)
     epochs = rung.epochs or EPOCHS
+    startup = STARTUP_SECONDS + choosing_seconds(speed.step, epochs * len(train))
+    rates = Rates(startup, trunk=whole, step=speed.step, judge=speed.judge, whole=whole)
+    judged = images_judged(rung.augment or AUGMENT, backbone.preprocessing, len(train)) if first else 0
     views = len(needed(Policy("rolling", rung.views or VIEWS), epochs)) if rung.cut else 0
     judgings = 1 + epochs + len(WISE_COEFFICIENTS) - 2
-    return Timing(rates, Work(len(train), len(held), len(examples), views, epochs, judgings))
+    return Timing(rates, Work(len(train), len(held), judged + len(examples), views, epochs, judgings))
 
 
 def _probe(climbed: Climbed, examples: Examples) -> ProbeScore:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-# The first batches of a measurement compile, allocate and fill caches: this share of its time is not counted.
-WARM_UP_SHARE = 0.2
+from headstart.training.finetuning.defaults import PRECISION_FEWEST_ROWS, PRECISION_SECONDS, PRECISION_SHARE
+
+# Passes of a few rows that the choice of a precision takes in any case, and at most besides what it times in earnest.
+_FIXED_PASSES, _MOST_PASSES = 6, 12
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,11 @@ class Work:
 
     Attributes
     ----------
-    train_rows, held_rows, all_rows:
-        Images that train, that judge each epoch, and whose features the tuned backbone gives in the end.
+    train_rows, held_rows:
+        Images that train, and that judge each epoch.
+    embedded:
+        Images that pass a whole compiled backbone: with each transform that is judged before the first training, and
+        through the tuned one in the end.
     views:
         Different augmented views of the training rows that the trunk computes; 0 at cut 0.
     epochs:
@@ -65,7 +69,7 @@ class Work:
 
     train_rows: int
     held_rows: int
-    all_rows: int
+    embedded: int
     views: int
     epochs: int
     judgings: int
@@ -94,7 +98,7 @@ def forecast_seconds(rates: Rates, work: Work) -> TimeForecast:
     # The held-out rows pass the frozen stages once, or at cut 0 are decoded every time, which the rate includes.
     clean = work.held_rows / rates.trunk if work.views else 0.0
     judging = clean + work.judgings * work.held_rows / rates.judge
-    features = work.all_rows / rates.whole
+    features = work.embedded / rates.whole
     total = rates.startup + views + steps + judging + features
     return TimeForecast(rates.startup, views, steps, judging, features, total)
 
@@ -109,28 +113,14 @@ def epochs_within(seconds: float, rates: Rates, work: Work) -> int:
     return max(0, min(work.epochs, math.floor((seconds - once) / an_epoch + 1e-9)))
 
 
-def measured_rate(rows: Sequence[int], seconds: Sequence[float]) -> float:
-    """Images a second from the batches of a short measurement, its first :data:`WARM_UP_SHARE` of time left out.
+def choosing_seconds(step: float, images: int) -> float:
+    """About what the choice of a precision takes before a training of so many images, at ``step`` of them a second.
 
-    Parameters
-    ----------
-    rows, seconds:
-        One number a batch, in order; at least one batch, all seconds above 0.
-
-    Raises
-    ------
-    ValueError
-        If they are none or not as many, or a batch took no time.
+    It starts in plain float32, which takes about twice as long as the fastest setting.
     """
-    if not rows or len(rows) != len(seconds) or min(seconds) <= 0:
-        raise ValueError(f"{len(rows)} batches and {len(seconds)} times above 0 don't make a rate")
-    skipped, passed = 0, 0.0
-    while skipped < len(rows) - 1 and passed + seconds[skipped] <= WARM_UP_SHARE * sum(seconds):
-        passed += seconds[skipped]
-        skipped += 1
-    skipped = max(skipped, min(1, len(rows) - 1))
-    return sum(rows[skipped:]) / sum(seconds[skipped:])
+    one = PRECISION_FEWEST_ROWS / step
+    return _FIXED_PASSES * one + min(PRECISION_SECONDS + _MOST_PASSES * one, PRECISION_SHARE * 2 * images / step)
 
 
 def _without_epochs(work: Work) -> tuple[int, int, int, int, int, int]:
-    return work.train_rows, work.held_rows, work.all_rows, work.views, 0, max(0, work.judgings - work.epochs)
+    return work.train_rows, work.held_rows, work.embedded, work.views, 0, max(0, work.judgings - work.epochs)

@@ -13,11 +13,12 @@ from headstart.features.compiling import compile_trunk
 from headstart.features.engine import CompiledTrunk
 from headstart.features.extract import View, extract, probe_trunk
 from headstart.features.store import Store
+from headstart.imaging.preprocessing import Preprocessing
 from headstart.training.examples import Ints
 from headstart.training.finetuning.augmentation import Augmenter
-from headstart.training.finetuning.defaults import CHECK_FEWEST_ROWS, START_FOLDS
+from headstart.training.finetuning.defaults import CHECK_FEWEST_ROWS, CHECK_MOST_ROWS, START_FOLDS
 from headstart.training.finetuning.learner import random_head
-from headstart.training.finetuning.transform_check import check_transforms, held_out_models
+from headstart.training.finetuning.transform_check import check_transforms, checked, held_out_models
 from headstart.training.finetuning.views import TrainingImages
 from headstart.training.linear import LinearModel
 from headstart.training.probe import choose, fit
@@ -59,6 +60,12 @@ def harmful_transforms(ground: Ground, wish: Wish) -> tuple[frozenset[str], list
     found = check_transforms(augmenter, part, held_out_models(part, features, penalty), embed)
     harmful = [finding for finding in found if finding.left_out]
     return frozenset(finding.transform for finding in harmful), [finding.sentence for finding in harmful]
+
+
+def images_judged(augment: str, preprocessing: Preprocessing, rows: int) -> int:
+    """How many views of so many training rows :func:`harmful_transforms` embeds."""
+    transforms = checked(Augmenter(augment, preprocessing, seed=0))
+    return len(transforms) * min(rows, CHECK_MOST_ROWS) if rows >= CHECK_FEWEST_ROWS else 0
 
 
 def some(images: TrainingImages, rows: Ints) -> TrainingImages:

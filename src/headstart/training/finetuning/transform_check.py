@@ -93,6 +93,11 @@ def held_out_models(examples: Examples, features: Rows, penalty: float) -> list[
     return found
 
 
+def checked(augmenter: Augmenter) -> list[str]:
+    """The transforms of an augmenter that are judged."""
+    return [name for name in augmenter.transforms if name in _CHECKED]
+
+
 def check_transforms(
     augmenter: Augmenter, examples: Examples, models: Sequence[HeldOut], embed: Embed
 ) -> list[TransformFinding]:
@@ -112,7 +117,7 @@ def check_transforms(
     -------
     One finding for each transform of the augmenter that is looked at; none where no transform is.
     """
-    names = [name for name in augmenter.transforms if name in _CHECKED]
+    names = checked(augmenter)
     if not names:
         return []
     rows = np.concatenate([part.rows for part in models])
