@@ -2,7 +2,8 @@
 
 A cell is a data set with so many images a class and a seed. In each, every rung runs as a whole process with an empty
 cache: the linear probe, the race of the probes, fine-tuning above each cut that a plan may race, and fine-tuning of the
-whole network; then the ladder without a budget, as one process too. ``--kinds`` takes some of these, and ``retries``:
+whole network; then the ladder without a budget, as one process too, with a prior that is fitted to what is known so far
+of the other data sets. ``--kinds`` takes some of these, and ``retries``:
 each cut at the rate of a second try, which tells what second tries are worth. Data sets keep the test that they come
 with, or one that is held out once for all seeds and sizes. ``--controls`` also climbs with shuffled training labels,
 where no rung can gain. Results are kept in ``--out`` after each process, so that it can be stopped and go on;
@@ -28,7 +29,8 @@ from pathlib import Path
 from typing import Any
 
 from main_job import machine
-from regret_report import SECOND, STAGES, report
+from regret_prior import STAGES, fitted_to_others, to_json
+from regret_report import SECOND, report
 from regret_samples import Image, Pool, draw, pool_of, shuffled, write_table
 from regret_scores import to_bits
 
@@ -103,7 +105,8 @@ def main() -> None:
     for number, job in enumerate(order, 1):
         known = kept["runs"].get(job.key)
         if known is None or (options.retry and "failed" in known):
-            found = run(job, pools[job.dataset], options.data, options.most)
+            prior = prior_of(job, kept, pools, options.data)
+            found = run(job, pools[job.dataset], options.data, options.most, prior)
             kept["runs"][job.key] = found
             kept["machine"] = machine()
             write_atomic(options.out, json.dumps(kept, indent=1) + "\n")
@@ -171,8 +174,27 @@ def keep_test(kept: dict[str, Any], name: str, test: Sequence[Image], out: Path)
         sys.exit(f"{out}: results of {name} are of another test than its files give now: choose another --out")
 
 
-def run(job: Job, pool: Pool, data: Path, most: int) -> dict[str, Any]:
-    """Run one process with a cache of its own, and read what it found."""
+def prior_of(job: Job, kept: dict[str, Any], pools: dict[str, Pool], data: Path) -> str | None:
+    """The JSON of the prior for a ladder; gaps that are not known yet are measured for it."""
+    if not job.kind.startswith("ladder"):
+        return None
+    gaps = kept.setdefault("gaps", {})
+    gaps |= {name: gap_of(pool, data) for name, pool in pools.items() if name not in gaps}
+    return to_json(fitted_to_others(kept, job.dataset))
+
+
+def gap_of(pool: Pool, data: Path) -> float:
+    """The domain gap of everything that samples are drawn from, in nats."""
+    with tempfile.TemporaryDirectory() as scratch:
+        table = Path(scratch) / "data.csv"
+        write_table(table, data, pool.train, ())
+        command = [sys.executable, "-m", "headstart.cli", "gap", str(table), "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return float(json.loads(done.stdout)["gap"]["total"]["value"])
+
+
+def run(job: Job, pool: Pool, data: Path, most: int, prior: str | None) -> dict[str, Any]:
+    """Run one process with a cache of its own, and read what it found; ``prior`` is that of :func:`prior_of`."""
     per_class = most if job.size.startswith(ALL) else int(job.size)
     train = draw(pool.train, per_class, job.seed)
     if job.shuffled:
@@ -183,7 +205,11 @@ def run(job: Job, pool: Pool, data: Path, most: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         table, folder = Path(scratch) / "data.csv", Path(scratch) / "run"
         write_table(table, data, train, pool.test)
-        command = [sys.executable, "-m", "headstart.cli", "fit", str(table), "--out", str(folder), "--json"]
+        program = ["-m", "headstart.cli"]
+        if prior is not None:
+            (Path(scratch) / "prior.json").write_text(prior)
+            program = [str(Path(__file__).with_name("regret_prior.py")), str(Path(scratch) / "prior.json")]
+        command = [sys.executable, *program, "fit", str(table), "--out", str(folder), "--json"]
         command += ["--seed", str(job.seed), "--backbone", BACKBONE, "--allow-leaks", *wanted]
         environment = {**os.environ, "HEADSTART_CACHE": f"{scratch}/cache"}
         started, before = time.perf_counter(), children_seconds()

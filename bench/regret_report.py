@@ -6,22 +6,17 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import mean, median
-from typing import Any
 
 import numpy as np
-from regret_scores import Cell, from_bits, gain, mean_over_sets, relative_errors
+from regret_prior import PROBE, RACE, Record, outcomes
+from regret_scores import Cell, from_bits, mean_over_sets, relative_errors
 
 from headstart.errors import DataError
-from headstart.evaluation.intervals import wilson
 from headstart.planning.climbing import AGAIN
-from headstart.planning.prior import TABLE, Conditions, conditions_of, reach_of
+from headstart.planning.prior import ELICITED
 from headstart.planning.prior_fit import Outcome, Refit, refit
-from headstart.planning.situation import ProbeScore, Situation
 from headstart.training.strategies import FINE_TUNED
 
-Record = Mapping[str, Any]
-PROBE, RACE = "linear_probe", "race"
-STAGES = 9  # of the default backbone
 ENOUGH_SEEDS = 3
 # How kinds of a second try end.
 SECOND = " again"
@@ -90,7 +85,7 @@ def report(kept: Record, rungs: tuple[str, ...], quality: str) -> str:
         if repeated and len(repeated) < len(cells):
             parts += [f"## Regret where there are {ENOUGH_SEEDS} seeds", _policies(results, repeated)]
         parts += ["## Forecast seconds", _forecasts(results, cells)]
-        parts += ["## The prior, refitted", _prior(results, cells)]
+        parts += ["## The prior, refitted", _prior(kept)]
     else:
         parts.append("Of no data set every rung and the ladder are there yet.")
     for title, text in (_second_tries(results), _controls(kept), _failures(kept)):
@@ -195,68 +190,14 @@ def _timed(results: Kept, cells: Sequence[Cell]) -> Iterator[tuple[str, str, flo
                     yield "by itself", kind, rung["seconds"], alone
 
 
-def _prior(results: Kept, cells: Sequence[Cell]) -> str:
-    """The prior's table as it was and after a refit, with what it is worth on data sets that were left out."""
-    outcomes = [outcome for cell in cells for outcome in outcomes_of(results, cell)]
+def _prior(kept: Record) -> str:
+    """The prior from before any data and after a refit, with what it is worth on data sets that were left out."""
+    gained = outcomes(kept)
     try:
-        found = refit(outcomes)
+        found = refit(gained)
     except DataError as error:
         return f"Not refitted: {error}."
-    return f"{_worth(outcomes, found)}\n\n{_coefficients(found)}"
-
-
-def outcomes_of(results: Kept, cell: Cell) -> list[Outcome]:
-    """What each fine-tuned rung gained over the probe: the mean of the seeds, which share their test rows."""
-    probe = cell.right[cell.rungs.index(PROBE)]
-    found = []
-    for rung, right in zip(cell.rungs, cell.right, strict=True):
-        if rung not in (PROBE, RACE):
-            cut = int(rung.removeprefix("cut ")) if rung.startswith("cut ") else 0
-            points, error = gain(right, probe, cell.groups)
-            conditions = _mean_conditions(results, cell)
-            found.append(Outcome(cell.dataset, conditions, reach_of(cut, STAGES), points, error))
-    return found
-
-
-def _mean_conditions(results: Kept, cell: Cell) -> Conditions:
-    """The conditions of a cell's seeds; their gap is that of the ladder's fingerprint."""
-    each = [_conditions(record) for record in results.of_cell(cell, PROBE)]
-    gaps = [record["gap"] for record in results.of_cell(cell, results.ladder) if record.get("gap") is not None]
-    return Conditions(
-        rows=round(mean(one.rows for one in each)),
-        rows_per_class=mean(one.rows_per_class for one in each),
-        gap=mean(gaps) if gaps else None,
-        error=mean(one.error for one in each),
-        log_loss=mean(one.log_loss for one in each),
-        belief=mean(one.belief for one in each),
-    )
-
-
-def _conditions(record: Record) -> Conditions:
-    """What the prior would have seen of a sample and its probe, the gap left out."""
-    counts = record["counts"]
-    first = next(rung for rung in record["tried"] if rung["strategy"] == PROBE)
-    rows, accuracy = sum(counts), first["score"]
-    low, high = wilson(rows * accuracy, rows)
-    probe = ProbeScore(accuracy, (low, high), first["log_loss"], rows, max(counts) / rows)
-    situation = Situation(
-        task="classification",
-        rows=rows,
-        classes=len(counts),
-        class_min=min(counts),
-        class_median=float(median(counts)),
-        class_max=max(counts),
-        groups=record["train_groups"],
-        validation_rows=0,
-        gap=None,
-        probe=probe,
-        crop_loss=0.0,  # no condition looks at this and the following
-        stages=STAGES,
-        image_size=224,
-        aspect="crop",
-        trainable=True,
-    )
-    return conditions_of(situation)
+    return f"{_worth(gained, found)}\n\n{_coefficients(found)}"
 
 
 def _worth(outcomes: Sequence[Outcome], found: Refit) -> str:
@@ -266,19 +207,19 @@ def _worth(outcomes: Sequence[Outcome], found: Refit) -> str:
     return (
         f"{len(outcomes)} gains of {len(names)} data sets. Mean error of predicted gains, in points, each data set "
         f"predicted by a table fitted to the others: {found.error_with_gap:.2f} with the domain gap, "
-        f"{found.error_without_gap:.2f} without it; {found.error_before:.2f} by the table as it was, and {nothing:.2f} "
-        f"by no gain at all. The domain gap {uses}. The race of the probes has no part in the fit."
+        f"{found.error_without_gap:.2f} without it; {found.error_before:.2f} by the table from before any data, and "
+        f"{nothing:.2f} by no gain at all. The domain gap {uses}. The race of the probes has no part in the fit."
     )
 
 
 def _coefficients(found: Refit) -> str:
     rows = [
         [name, f"{old.mean:+.3f}", f"{old.sd:.3f}", f"{new.mean:+.3f}", f"{new.sd:.3f}"]
-        for (name, old), new in zip(TABLE.coefficients.items(), found.table.coefficients.values(), strict=True)
+        for (name, old), new in zip(ELICITED.coefficients.items(), found.table.coefficients.values(), strict=True)
     ]
     for name in ("shared_sd", "own_sd", "head_sd"):
-        rows.append([name, f"{getattr(TABLE, name):.3f}", "", f"{getattr(found.table, name):.3f}", ""])
-    return table(["coefficient", "was", "± s.d.", "refitted", "± s.d."], rows)
+        rows.append([name, f"{getattr(ELICITED, name):.3f}", "", f"{getattr(found.table, name):.3f}", ""])
+    return table(["coefficient", "before any data", "± s.d.", "refitted", "± s.d."], rows)
 
 
 def _second_tries(results: Kept) -> tuple[str, str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +39,11 @@ def samples(bench: None) -> ModuleType:
 @pytest.fixture
 def regret(bench: None) -> ModuleType:
     return importlib.import_module("regret")
+
+
+@pytest.fixture
+def priors(bench: None) -> ModuleType:
+    return importlib.import_module("regret_prior")
 
 
 @pytest.fixture
@@ -306,6 +314,7 @@ def test_work_goes_on_where_it_stopped(
         regret.main()
 
     monkeypatch.setattr(regret, "run", run)
+    monkeypatch.setattr(regret, "prior_of", lambda *wanted: None)
     with pytest.raises(KeyboardInterrupt):
         main("--seeds", "0")
     assert len(json.loads(out.read_text())["runs"]) == 4
@@ -366,7 +375,7 @@ def kept_of(names: tuple[str, ...], seeds: int) -> dict[str, Any]:
             more = {"chosen": "partial above cut 4", "tried": tried, "planned": planned, "gap": 0.1}
             found[f"{name} {seed} ladder"] = record(name, seed, "ladder balanced", right[-1, seed], 50.0, **more)
     tests = {name: {"files": [str(row) for row in range(200)], "groups": list(range(200))} for name in names}
-    return {"tests": tests, "runs": found}
+    return {"tests": tests, "runs": found, "gaps": dict.fromkeys(names, 0.1)}
 
 
 def test_the_tables_say_what_the_numbers_are(tables: ModuleType) -> None:
@@ -385,11 +394,9 @@ def test_the_tables_say_what_the_numbers_are(tables: ModuleType) -> None:
     assert "Failed" not in text
 
 
-def test_a_refit_follows_what_was_gained(tables: ModuleType) -> None:
+def test_a_refit_follows_what_was_gained(tables: ModuleType, priors: ModuleType) -> None:
     """Half of the probe's error of 20 points is removed by cut 4: the middle's share rises from 0.2 towards 0.5."""
-    results = tables.Kept.of(kept_of(("a", "b", "c"), 3), RUNGS, "balanced")
-    outcomes = [outcome for cell in results.cells() for outcome in tables.outcomes_of(results, cell)]
-    middle = [outcome for outcome in outcomes if outcome.reach == "middle"]
+    middle = [outcome for outcome in priors.outcomes(kept_of(("a", "b", "c"), 3)) if outcome.reach == "middle"]
     assert [outcome.gain for outcome in middle] == pytest.approx([10.0] * 3)
     assert middle[0].conditions.error == pytest.approx(100 * (200 * 0.2 + 0.5) / 201)
     assert (middle[0].conditions.rows, middle[0].conditions.gap) == (200, pytest.approx(0.1))
@@ -397,6 +404,33 @@ def test_a_refit_follows_what_was_gained(tables: ModuleType) -> None:
     line = next(line for line in text.splitlines() if line.startswith("| middle |"))
     before, after = (float(line.split("|")[column]) for column in (2, 4))
     assert before < after < 0.5
+
+
+def test_a_ladder_climbs_with_a_prior_that_has_not_seen_its_data_set(priors: ModuleType) -> None:
+    kept = kept_of(("a", "b", "c"), 3)
+    before = priors.fitted_to_others(kept, "a")
+    for key in [key for key in kept["runs"] if key.startswith("a ")]:
+        kept["runs"][key] = {**kept["runs"][key], "right": "0" * 200}
+    assert priors.to_json(priors.fitted_to_others(kept, "a")) == priors.to_json(before)
+    assert priors.to_json(priors.fitted_to_others(kept, "b")) != priors.to_json(before)
+    assert before.coefficients["middle"].mean > priors.ELICITED.coefficients["middle"].mean
+    assert priors.to_json(priors.from_json(priors.to_json(before))) == priors.to_json(before)
+    assert priors.fitted_to_others(kept_of(("a", "b"), 3), "a") is priors.ELICITED
+    assert priors.outcomes({**kept, "runs": {}}) == []
+
+
+def test_a_prior_takes_the_place_of_the_one_that_headstart_comes_with(tmp_path: Path, priors: ModuleType) -> None:
+    """In a process of its own, as the table is changed for all that refer to it."""
+    known = dataclasses.replace(priors.ELICITED, shared_sd=0.123)
+    (tmp_path / "prior.json").write_text(priors.to_json(known))
+    code = (
+        "import regret_prior, sys\n"
+        "from headstart.planning.empirical_rules import rungs_rule\n"
+        f"regret_prior.use(regret_prior.from_json(open({str(tmp_path / 'prior.json')!r}).read()))\n"
+        "print(rungs_rule.__kwdefaults__['table'].shared_sd)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=BENCH, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0.123"
 
 
 def test_what_is_not_complete_or_failed_is_not_scored(tables: ModuleType) -> None:

@@ -11,7 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.errors import DataError
-from headstart.planning.prior import TABLE, Coefficient, Conditions, PriorTable, Reach, features_of, residual_covariance
+from headstart.planning.prior import (
+    ELICITED,
+    Coefficient,
+    Conditions,
+    PriorTable,
+    Reach,
+    features_of,
+    residual_covariance,
+)
 
 Floats = npt.NDArray[np.float64]
 
@@ -63,7 +71,7 @@ class Refit:
     error_before: float
 
 
-def refit(outcomes: Sequence[Outcome], table: PriorTable = TABLE) -> Refit:
+def refit(outcomes: Sequence[Outcome], table: PriorTable = ELICITED) -> Refit:
     """Update a table by outcomes: Bayesian linear regression with the table as its prior.
 
     Outcomes of one data set share what is particular to it, so many rungs on few data sets are not taken for more than
