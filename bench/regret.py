@@ -105,7 +105,7 @@ def main() -> None:
     for number, job in enumerate(order, 1):
         known = kept["runs"].get(job.key)
         if known is None or (options.retry and "failed" in known):
-            prior = prior_of(job, kept, pools, options.data)
+            prior = prior_of(job, kept, options.data)
             found = run(job, pools[job.dataset], options.data, options.most, prior)
             kept["runs"][job.key] = found
             kept["machine"] = machine()
@@ -174,12 +174,12 @@ def keep_test(kept: dict[str, Any], name: str, test: Sequence[Image], out: Path)
         sys.exit(f"{out}: results of {name} are of another test than its files give now: choose another --out")
 
 
-def prior_of(job: Job, kept: dict[str, Any], pools: dict[str, Pool], data: Path) -> str | None:
+def prior_of(job: Job, kept: dict[str, Any], data: Path) -> str | None:
     """The JSON of the prior for a ladder; gaps that are not known yet are measured for it."""
     if not job.kind.startswith("ladder"):
         return None
     gaps = kept.setdefault("gaps", {})
-    gaps |= {name: gap_of(pool, data) for name, pool in pools.items() if name not in gaps}
+    gaps |= {name: gap_of(pool_of(data, name), data) for name in kept["tests"] if name not in gaps}
     return to_json(fitted_to_others(kept, job.dataset))
 
 
