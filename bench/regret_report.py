@@ -9,7 +9,7 @@ from statistics import mean, median
 
 import numpy as np
 from regret_prior import PROBE, RACE, Record, outcomes
-from regret_scores import Cell, from_bits, mean_over_sets, relative_errors
+from regret_scores import Bools, Cell, from_bits, mean_over_sets, regret, relative_errors
 
 from headstart.errors import DataError
 from headstart.planning.climbing import AGAIN
@@ -123,8 +123,20 @@ def _policies(results: Kept, cells: Sequence[Cell]) -> str:
     for rung, found in regrets.items():
         name = f"always {rung}" + (", the best single cut" if rung == best else "")
         rows.append(_policy(name, cells, found, _share(cells, rung)))
+    naive = [regret(cell.right, _highest(results, cell), cell.halves()) for cell in cells]
+    rows.append(_policy("the highest score on held-out rows", cells, naive, 1.0))
     text = table(["policy", "mean regret", "s.e.", "worst", "of the time of all rungs"], rows)
     return f"{text}\n\n{_time(results, cells)}"
+
+
+def _highest(results: Kept, cell: Cell) -> Bools:
+    """What was right, of each seed by the rung that scored highest where nobody doubts small numbers: (S, N)."""
+    scores = []
+    for rung in cell.rungs:
+        records = results.of_cell(cell, rung)
+        scores.append([next(one["score"] for one in r["tried"] if one["strategy"] == r["chosen"]) for r in records])
+    best = np.argmax(np.array(scores), axis=0)
+    return np.array([cell.right[place, seed] for seed, place in enumerate(best)])
 
 
 def _policy(name: str, cells: Sequence[Cell], regrets: Sequence[float], share: float) -> list[str]:
