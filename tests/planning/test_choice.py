@@ -21,7 +21,7 @@ from headstart.planning.choice import (
 )
 from headstart.planning.limits import Cost, Limits
 from headstart.planning.posterior import Posterior, RowScores, observe, update
-from headstart.planning.prior import Conditions, RungKind, prior_of
+from headstart.planning.prior import ELICITED, Conditions, RungKind, prior_of
 from headstart.training.finetuning.watch import Improvement
 
 
@@ -208,7 +208,7 @@ def _judged(right: float, rows: int, seed: int) -> RowScores:
 
 
 def test_a_rung_that_gained_nothing_on_many_rows_makes_fast_stop_where_it_would_have_gone_on() -> None:
-    prior = prior_of(Conditions(2000, 200, 0.05, 6.0, 0.2), KINDS, probe="probe")
+    prior = prior_of(Conditions(2000, 200, 0.05, 6.0, 0.2), KINDS, probe="probe", table=ELICITED)
     probe = _judged(0.94, 2000, 0)
     before = update(prior, observe(probe, {}))
     after = update(prior, observe(probe, {"top": _judged(0.94, 2000, 1), "middle": _judged(0.935, 2000, 2)}))

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from headstart.errors import DataError
 from headstart.planning.domain_gap import DomainGap, Estimate
 from headstart.planning.prior import (
+    ELICITED,
     LEVERAGE,
     TABLE,
     Conditions,
     Prior,
+    PriorTable,
     Reach,
     RungKind,
     conditions_of,
@@ -32,8 +34,16 @@ KINDS = tuple(RungKind(reach, reach) for reach in get_args(Reach))
 NEAR, FAR = 0.02, 0.4
 
 
-def _prior(rows: int, per_class: float, gap: float | None, *, error: float = 20.0, belief: float = 1.0) -> Prior:
-    return prior_of(Conditions(rows, per_class, gap, error, error / 30, belief), KINDS, probe="probe")
+def _prior(
+    rows: int,
+    per_class: float,
+    gap: float | None,
+    *,
+    error: float = 20.0,
+    belief: float = 1.0,
+    table: PriorTable = ELICITED,
+) -> Prior:
+    return prior_of(Conditions(rows, per_class, gap, error, error / 30, belief), KINDS, probe="probe", table=table)
 
 
 def _points(prior: Prior) -> dict[str, float]:
@@ -61,10 +71,20 @@ def test_the_matrix_of_size_and_similarity() -> None:
     assert all(much_far[reach] > much_near[reach] > little_near[reach] for reach in ("top", "middle", "whole"))
 
 
-def test_gains_are_shares_of_what_the_probe_leaves() -> None:
+def test_the_prior_that_is_used_says_the_same_of_size() -> None:
+    """Similarity has no say in it, as it did not predict what rungs gained."""
+    little, much = (_points(_prior(rows, rows / 10, FAR, table=TABLE)) for rows in (40, 4000))
+    assert max(little, key=little.__getitem__) in ("probe", "head")
+    assert max(much, key=much.__getitem__) == "whole"
+    assert all(much[reach] > little[reach] for reach in ("top", "middle", "whole"))
+
+
+def test_gains_are_shares_of_what_the_probe_leaves_less_what_training_costs() -> None:
     low, high = _points(_prior(300, 40, 0.1, error=2.0)), _points(_prior(300, 40, 0.1, error=40.0))
-    assert high["middle"] == pytest.approx(20 * low["middle"])
-    assert all(0 <= gain < 2 for gain in low.values())
+    cost = ELICITED.coefficients["cost"].mean
+    assert high["middle"] + cost == pytest.approx(20 * (low["middle"] + cost))
+    assert high["head"] == pytest.approx(20 * low["head"])
+    assert low["middle"] < 0 < high["middle"], "where the probe leaves nothing, training can only lose"
 
 
 def test_an_unknown_gap_makes_it_wider() -> None:
@@ -135,7 +155,7 @@ def test_conditions_need_the_probe() -> None:
 
 
 def _outcomes(slope_of_gap: float, *, sets: int = 12, seed: int = 0) -> list[Outcome]:
-    """Data sets whose rungs remove 0.3 of the error, and more by ``slope_of_gap`` a doubling of the gap."""
+    """Data sets whose rungs remove 0.3 of the error and more by ``slope_of_gap`` a doubling of the gap, less a cost."""
     rng = np.random.default_rng(seed)
     found = []
     for number in range(sets):
@@ -144,7 +164,7 @@ def _outcomes(slope_of_gap: float, *, sets: int = 12, seed: int = 0) -> list[Out
         own = rng.normal(0, 0.05)
         for reach in ("top", "middle", "whole"):
             share = 0.3 + slope_of_gap * LEVERAGE[reach] * (np.log2(gap / 0.0152) - 2.5) + own + rng.normal(0, 0.02)
-            found.append(Outcome(f"set {number}", conditions, reach, 20 * share, 0.5))
+            found.append(Outcome(f"set {number}", conditions, reach, 20 * share - 0.5, 0.5))
     return found
 
 
@@ -155,9 +175,9 @@ def test_a_refit_finds_what_is_there() -> None:
     assert found.error_with_gap < found.error_before
     assert found.table.coefficients["gap"].mean == pytest.approx(0.12, abs=0.03)
     usual = prior_of(Conditions(700, 100, 0.086, 20, 0.6), KINDS, probe="probe", table=found.table)
-    assert _points(usual)["middle"] == pytest.approx(0.3 * 20, abs=1.0)
-    assert all(found.table.coefficients[name].sd <= TABLE.coefficients[name].sd for name in TABLE.coefficients)
-    assert found.table.shared_sd < TABLE.shared_sd, "these data sets differ by less than was thought"
+    assert _points(usual)["middle"] == pytest.approx(0.3 * 20 - 0.5, abs=1.0)
+    assert all(found.table.coefficients[name].sd <= known.sd for name, known in ELICITED.coefficients.items())
+    assert found.table.shared_sd < ELICITED.shared_sd, "these data sets differ by less than was thought"
 
 
 def test_a_gap_that_predicts_nothing_steers_nothing() -> None:

@@ -422,6 +422,17 @@ def test_a_ladder_climbs_with_a_prior_that_has_not_seen_its_data_set(priors: Mod
     assert priors.outcomes({**kept, "runs": {}}) == []
 
 
+def test_the_prior_is_the_one_that_the_measurements_give(priors: ModuleType) -> None:
+    """What headstart comes with is what is kept beside the bench, to three digits; another refit changes both."""
+    found = priors.refit(priors.outcomes(json.loads((BENCH / "data" / "regret.json").read_text()))).table
+    for name, known in priors.TABLE.coefficients.items():
+        assert (known.mean, known.sd) == pytest.approx(
+            (found.coefficients[name].mean, found.coefficients[name].sd), abs=6e-4
+        )
+    for name in ("shared_sd", "own_sd", "head_sd"):
+        assert getattr(priors.TABLE, name) == pytest.approx(getattr(found, name), abs=6e-4)
+
+
 def test_a_prior_takes_the_place_of_the_one_that_headstart_comes_with(tmp_path: Path, priors: ModuleType) -> None:
     """In a process of its own, as the table is changed for all that refer to it."""
     known = dataclasses.replace(priors.ELICITED, shared_sd=0.123)
