@@ -14,7 +14,7 @@ from regret_scores import Bools, Cell, from_bits, mean_over_sets, regret, relati
 from headstart.errors import DataError
 from headstart.planning.climbing import AGAIN
 from headstart.planning.prior import ELICITED
-from headstart.planning.prior_fit import Outcome, Refit, refit
+from headstart.planning.prior_fit import Outcome, Refit, left_out_error, refit, without
 from headstart.training.strategies import FINE_TUNED
 
 ENOUGH_SEEDS = 3
@@ -85,9 +85,9 @@ def report(kept: Record, rungs: tuple[str, ...], quality: str) -> str:
         if repeated and len(repeated) < len(cells):
             parts += [f"## Regret where there are {ENOUGH_SEEDS} seeds", _policies(results, repeated)]
         parts += ["## Forecast seconds", _forecasts(results, cells)]
-        parts += ["## The prior, refitted", _prior(kept)]
     else:
         parts.append("Of no data set every rung and the ladder are there yet.")
+    parts += ["## The prior, refitted", _prior(kept)]
     for title, text in (_second_tries(results), _controls(kept), _failures(kept)):
         parts += [title, text] if text else []
     return "\n\n".join(filter(None, parts))
@@ -209,7 +209,7 @@ def _prior(kept: Record) -> str:
         found = refit(gained)
     except DataError as error:
         return f"Not refitted: {error}."
-    return f"{_worth(gained, found)}\n\n{_coefficients(found)}"
+    return f"{_worth(gained, found)}\n\n{_coefficients(gained, found)}"
 
 
 def _worth(outcomes: Sequence[Outcome], found: Refit) -> str:
@@ -224,14 +224,16 @@ def _worth(outcomes: Sequence[Outcome], found: Refit) -> str:
     )
 
 
-def _coefficients(found: Refit) -> str:
-    rows = [
-        [name, f"{old.mean:+.3f}", f"{old.sd:.3f}", f"{new.mean:+.3f}", f"{new.sd:.3f}"]
-        for (name, old), new in zip(ELICITED.coefficients.items(), found.table.coefficients.values(), strict=True)
-    ]
+def _coefficients(gained: Sequence[Outcome], found: Refit) -> str:
+    """Each number before and after, and the error of predicted gains where the fit has to do without it."""
+    blind = ELICITED if found.uses_gap else without(ELICITED, "gap")
+    rows = []
+    for (name, old), new in zip(ELICITED.coefficients.items(), found.table.coefficients.values(), strict=True):
+        error = "" if name == "head" else f"{left_out_error(gained, without(blind, name)):.2f}"
+        rows.append([name, f"{old.mean:+.3f}", f"{old.sd:.3f}", f"{new.mean:+.3f}", f"{new.sd:.3f}", error])
     for name in ("shared_sd", "own_sd", "head_sd"):
-        rows.append([name, f"{getattr(ELICITED, name):.3f}", "", f"{getattr(found.table, name):.3f}", ""])
-    return table(["coefficient", "before any data", "± s.d.", "refitted", "± s.d."], rows)
+        rows.append([name, f"{getattr(ELICITED, name):.3f}", "", f"{getattr(found.table, name):.3f}", "", ""])
+    return table(["coefficient", "before any data", "± s.d.", "refitted", "± s.d.", "error without it"], rows)
 
 
 def _second_tries(results: Kept) -> tuple[str, str]:

@@ -26,7 +26,7 @@ from headstart.planning.prior import (
     prior_of,
     reach_of,
 )
-from headstart.planning.prior_fit import Outcome, refit
+from headstart.planning.prior_fit import Outcome, left_out_error, refit, without
 from headstart.planning.situation import ProbeScore, Situation
 from headstart.records import from_plain, to_json
 
@@ -178,6 +178,15 @@ def test_a_refit_finds_what_is_there() -> None:
     assert _points(usual)["middle"] == pytest.approx(0.3 * 20 - 0.5, abs=1.0)
     assert all(found.table.coefficients[name].sd <= known.sd for name, known in ELICITED.coefficients.items())
     assert found.table.shared_sd < ELICITED.shared_sd, "these data sets differ by less than was thought"
+
+
+def test_what_foretells_gains_is_missed_where_it_is_left_out() -> None:
+    outcomes = _outcomes(0.12)
+    errors = {name: left_out_error(outcomes, without(ELICITED, name)) for name in ("gap", "rows")}
+    whole = refit(outcomes)
+    assert left_out_error(outcomes) == whole.error_with_gap
+    assert errors["gap"] == whole.error_without_gap > 1.5 * whole.error_with_gap
+    assert errors["rows"] < 1.5 * whole.error_with_gap
 
 
 def test_a_gap_that_predicts_nothing_steers_nothing() -> None:

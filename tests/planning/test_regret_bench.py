@@ -264,11 +264,12 @@ def test_second_tries_are_compared_with_the_first(regret: ModuleType) -> None:
     """Gains of 10, 0 and -10 points at first, of 5, 2 and -6 at the second try."""
     accuracies = {"linear_probe": (0.5, 0.5, 0.5), "cut 7": (0.6, 0.5, 0.4), "cut 7 again": (0.55, 0.52, 0.44)}
     runs = {
-        f"{kind} {seed}": {"set": "a", "size": "10", "seed": seed, "kind": kind, "shuffled": False, "accuracy": value}
+        f"{kind} {seed}": {**record("a", seed, kind, np.arange(100) < round(100 * value), 1.0), "size": "10"}
         for kind, values in accuracies.items()
         for seed, value in enumerate(values)
     }
-    text = regret.report({"tests": {"a": {"files": [], "groups": []}}, "runs": runs}, tuple(regret.rungs()), "balanced")
+    tests = {"a": {"files": [], "groups": list(range(100))}}
+    text = regret.report({"tests": tests, "runs": runs}, tuple(regret.rungs()), "balanced")
     line = next(line for line in text.splitlines() if line.startswith("| cut 7 "))
     likeness = np.corrcoef([10, 0, -10], [5, 2, -6])[0, 1]
     assert line == f"| cut 7 | 3 | +0.0 | +0.3 | {likeness:.2f} | 2 | -2.0 |"

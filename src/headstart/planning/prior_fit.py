@@ -82,22 +82,38 @@ def refit(outcomes: Sequence[Outcome], table: PriorTable = ELICITED) -> Refit:
     DataError
         If there are fewer than two data sets on which a probe left an error of :data:`LEAST_ERROR` points.
     """
-    kept = [outcome for outcome in outcomes if outcome.conditions.error >= LEAST_ERROR]
+    kept = _judgeable(outcomes)
     names = sorted({outcome.dataset for outcome in kept})
     if len(names) < 2:
         raise DataError(f"outcomes of {len(names)} data sets can't be judged by leaving one out: give at least two")
-    blind = _blind(table)
-    errors = {name: _left_out(kept, start) for name, start in (("gap", table), ("blind", blind))}
-    with_gap, without = (_mean_error(kept, errors[name]) for name in ("gap", "blind"))
-    chosen, residuals = (table, errors["gap"]) if with_gap < without else (blind, errors["blind"])
-    fitted = _updated(kept, chosen)
+    blind = without(table, "gap")
+    seeing, blindly = _left_out(kept, table), _left_out(kept, blind)
+    with_gap, without_gap = _mean_error(kept, seeing), _mean_error(kept, blindly)
+    uses_gap = with_gap < without_gap
+    fitted = _updated(kept, table if uses_gap else blind)
     return Refit(
-        _with_spread(fitted, kept, residuals, len(names)),
-        with_gap < without,
+        _with_spread(fitted, kept, seeing if uses_gap else blindly, len(names)),
+        uses_gap,
         with_gap,
-        without,
+        without_gap,
         _mean_error(kept, _residuals(kept, table)),
     )
+
+
+def without(table: PriorTable, name: str) -> PriorTable:
+    """The table without an effect of one of its coefficients."""
+    none = Coefficient(0.0, 0.0, "predicts no better than size and probe")
+    return dataclasses.replace(table, coefficients=MappingProxyType({**table.coefficients, name: none}))
+
+
+def left_out_error(outcomes: Sequence[Outcome], table: PriorTable = ELICITED) -> float:
+    """Mean absolute error of predicted gains in points, as :class:`Refit` has them, of a refit of some table."""
+    kept = _judgeable(outcomes)
+    return _mean_error(kept, _left_out(kept, table))
+
+
+def _judgeable(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    return [outcome for outcome in outcomes if outcome.conditions.error >= LEAST_ERROR]
 
 
 def _updated(outcomes: Sequence[Outcome], table: PriorTable) -> PriorTable:
@@ -163,9 +179,3 @@ def _with_spread(table: PriorTable, outcomes: Sequence[Outcome], residuals: Floa
     return dataclasses.replace(
         table, shared_sd=factor * table.shared_sd, own_sd=factor * table.own_sd, head_sd=factor * table.head_sd
     )
-
-
-def _blind(table: PriorTable) -> PriorTable:
-    """The table without an effect of the gap."""
-    none = Coefficient(0.0, 0.0, "predicts no better than size and probe")
-    return dataclasses.replace(table, coefficients=MappingProxyType({**table.coefficients, "gap": none}))
