@@ -95,15 +95,16 @@ def _similarity(gap: DomainGap | None) -> str:
 
 def _advice(situation: Situation) -> str:
     """What the matrix of size × similarity says; it only explains, the prior has the numbers."""
-    few = situation.class_median < FEW_PER_CLASS
+    if situation.class_median < FEW_PER_CLASS:
+        return "so few images seldom pay for more than a probe"
     if situation.gap is None:
         return "rungs are tried from the top down"
     early, late = level(situation.gap.early.value), level(situation.gap.late.value)
     if level(situation.gap.total.value) == "fits":
-        return "the probe may be hard to beat" if few else "a little may be gained by training the top"
+        return "a little may be gained by training the top"
     if early == "fits" and late != "fits":
         return "the first layers fit, the last do not, so the top is what to train"
-    return "training deep may pay, held back as images are few" if few else "training deep is likely to pay"
+    return "training deep is likely to pay"
 
 
 def _gap_numbers(gap: DomainGap | None) -> dict[str, float]:
