@@ -25,13 +25,17 @@ SMALL = ("--image-size", "64", "--test", "0.25")
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
     """Sixty pictures of two classes, which differ in colour."""
-    rng = np.random.default_rng(0)
+    return _draw(tmp_path / "data", range(30))
+
+
+def _draw(folder: Path, numbers: range) -> Path:
+    rng = np.random.default_rng(numbers.start)
     for label, tint in (("blue", (0, 0, 60)), ("red", (60, 0, 0))):
-        (tmp_path / "data" / label).mkdir(parents=True)
-        for number in range(30):
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        for number in numbers:
             pixels = rng.integers(0, 120, (8, 8, 3)).repeat(8, 0).repeat(8, 1) + np.array(tint)
-            (tmp_path / "data" / label / f"{number}.png").write_bytes(encode(pixels.astype(np.uint8)))
-    return tmp_path / "data"
+            (folder / label / f"{number}.png").write_bytes(encode(pixels.astype(np.uint8)))
+    return folder
 
 
 def test_too_little_time_gives_the_probe_and_a_plan_that_can_be_edited(
@@ -77,7 +81,8 @@ def test_an_interrupted_climb_keeps_the_best_and_finishes(
     headstart: Callable[..., Any], environment: dict[str, str], pictures: Path, tmp_path: Path, kind: signal.Signals
 ) -> None:
     """A rung that would take hours is ended in its first epochs."""
-    for number in range(0, 30, 3):  # labels that can't all be learnt, so that a rung is worth a try
+    _draw(pictures, range(30, 120))
+    for number in range(0, 120, 3):  # labels that can't all be learnt, so that a rung is worth a try
         (pictures / "blue" / f"{number}.png").rename(pictures / "red" / f"other-{number}.png")
     work = tmp_path / "work"
     planned = headstart("plan", pictures, "--image-size", "64", "--budget", "1s", "--out", "plan.json")
@@ -102,7 +107,7 @@ def test_an_interrupted_climb_keeps_the_best_and_finishes(
     ladder = json.loads((work / "run" / "ladder.json").read_text())
     assert "was interrupted" in ladder["steps"][-1]
     assert ladder["chosen"].startswith(("linear_probe", "prototype"))
-    assert json.loads((work / "run" / "metrics.json").read_text())["splits"]["test"]["n"] == 15
+    assert json.loads((work / "run" / "metrics.json").read_text())["splits"]["test"]["n"] == 60
     assert json.loads((work / "run" / "run.json").read_text())["state"] == "finished"
 
 

@@ -21,7 +21,7 @@ from headstart.backbones.pytorch.network import LoadedNetwork
 from headstart.errors import OptionError, RunError
 from headstart.evaluation.metrics import score
 from headstart.features.compiling import compile_trunk
-from headstart.features.extract import extract
+from headstart.features.extract import CLEAN, extract
 from headstart.features.store import Store
 from headstart.files import sha256
 from headstart.imaging import encode
@@ -38,6 +38,7 @@ from headstart.training.finetuning.range_test import RangeTest
 from headstart.training.finetuning.recipe import Recipe
 from headstart.training.finetuning.rung import contact_sheet_of, fine_tune, held_back
 from headstart.training.finetuning.session import Session
+from headstart.training.finetuning.start import harmful_transforms, images_judged
 from headstart.training.finetuning.views import TrainingImages
 from headstart.training.finetuning.wish import Ground, Tuned, Wish, check_wish
 from headstart.training.linear import LinearModel
@@ -430,3 +431,21 @@ def test_nothing_is_trained_again_unasked(make_ground: Callable[..., Ground], mo
     monkeypatch.setattr(rung, "_try", watched)
     fine_tune(make_ground(), _wish("partial", 2))
     assert calls == [1]
+
+
+def test_as_many_views_are_judged_as_is_foretold(
+    make_ground: Callable[..., Ground], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the changed views; the clean ones are in the store since the probe."""
+    ground, seen = make_ground(), []
+
+    def counted(*wanted: Any, view: Any = CLEAN) -> Any:
+        seen.append(0 if view is CLEAN else len(wanted[1]))
+        return extract(*wanted, view=view)
+
+    monkeypatch.setattr("headstart.training.finetuning.start.extract", counted)
+    harmful_transforms(ground, _wish("partial", 3, augment="medium"))
+    foretold = images_judged("medium", ground.backbone.preprocessing, len(ground.fold[0]))
+    assert sum(seen) == foretold > 0
+    assert images_judged("medium", ground.backbone.preprocessing, 3) == 0
+    assert images_judged("none", ground.backbone.preprocessing, 300) == 0
