@@ -103,6 +103,15 @@ def test_what_one_tuned_rung_gains_tells_of_the_others_and_nothing_of_another_he
     assert prior.covariance[place["whole"], place["whole"] + len(prior.names)] > 0, "points and nats go together"
 
 
+def test_a_second_try_is_expected_to_do_as_its_first_more_than_as_another_rung() -> None:
+    kinds = [RungKind("first", "middle"), RungKind("second", "middle", again="first"), RungKind("other", "middle")]
+    prior = prior_of(Conditions(300, 40, 0.1, 20.0, 0.6), kinds, probe="probe")
+    first, second, other = 1, 2, 3
+    assert prior.mean[second] == prior.mean[first]
+    assert prior.covariance[first, first] > prior.covariance[first, second] > prior.covariance[first, other] > 0
+    assert np.linalg.eigvalsh(prior.covariance).min() > -1e-9
+
+
 @given(
     st.integers(2, 10**6),
     st.floats(1, 10**5),
