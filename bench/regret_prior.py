@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -119,8 +120,9 @@ def _conditions(record: Record) -> Conditions:
     counts: Sequence[int] = record["counts"]
     first = next(rung for rung in record["tried"] if rung["strategy"] == PROBE)
     rows, accuracy = sum(counts), first["score"]
+    chance = -sum(count / rows * math.log(count / rows) for count in counts)
     low, high = wilson(rows * accuracy, rows)
-    probe = ProbeScore(accuracy, (low, high), first["log_loss"], rows, max(counts) / rows)
+    probe = ProbeScore(accuracy, (low, high), first["log_loss"], rows, max(counts) / rows, chance)
     situation = Situation(
         task="classification",
         rows=rows,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -51,7 +52,7 @@ def _plan(**values: Any) -> Plan:
 def _situation(examples: Examples, climbed: Climbed) -> Situation:
     scores = climbed.scores[FIRST]
     accuracy, loss = float(scores.correct.mean()), float(scores.losses.mean())
-    probe = ProbeScore(accuracy, (accuracy - 0.05, accuracy + 0.05), loss, len(examples), 1 / 3)
+    probe = ProbeScore(accuracy, (accuracy - 0.05, accuracy + 0.05), loss, len(examples), 1 / 3, math.log(3))
     return Situation("classification", 360, 3, 120, 120.0, 120, 360, 0, None, probe, 0.25, 9, 224, "crop", True)
 
 

@@ -144,9 +144,10 @@ def test_there_is_no_cut_beyond_the_stages() -> None:
 
 
 def test_a_probe_no_better_than_the_commonest_class_is_not_believed() -> None:
-    chance = conditions_of(_situation(ProbeScore(0.26, (0.2, 0.3), 1.4, 300, 0.25)))
-    good = conditions_of(_situation(ProbeScore(0.8, (0.75, 0.85), 0.5, 300, 0.25), gap=0.3))
-    assert (chance.belief, good.belief) == (0.0, 1.0)
+    chance = conditions_of(_situation(ProbeScore(0.26, (0.2, 0.3), 1.38, 300, 0.25, 1.386)))
+    good = conditions_of(_situation(ProbeScore(0.8, (0.75, 0.85), 0.5, 300, 0.25, 1.386), gap=0.3))
+    lucky = conditions_of(_situation(ProbeScore(0.32, (0.27, 0.38), 1.39, 300, 0.25, 1.386)))
+    assert (chance.belief, good.belief, lucky.belief) == (0.0, 1.0, 0.0)
     assert (chance.gap, good.gap) == (None, 0.3)
     gains = prior_of(chance, KINDS, probe="probe")
     assert not gains.mean.any()
@@ -154,7 +155,7 @@ def test_a_probe_no_better_than_the_commonest_class_is_not_believed() -> None:
 
 
 def test_a_probe_without_a_mistake_still_leaves_half_a_row() -> None:
-    found = conditions_of(_situation(ProbeScore(1.0, (0.9, 1.0), 0.01, 99, 0.5)))
+    found = conditions_of(_situation(ProbeScore(1.0, (0.9, 1.0), 0.01, 99, 0.5, 0.69)))
     assert found.error == pytest.approx(0.5)
 
 

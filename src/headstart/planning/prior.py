@@ -118,6 +118,7 @@ GAP_SCATTER = 1.2
 FLOOR_POINTS, FLOOR_NATS = 0.1, 0.005
 # A probe that is not above the most frequent class by more than chance says nothing of the images: labels that do not
 # belong to them can't be learnt by any rung. From one to three standard errors above it, belief grows from none to all.
+# Nor is a probe believed whose calibrated log-loss is no better than that of giving each class its share.
 DOUBTED, BELIEVED = 1.0, 3.0
 
 
@@ -285,6 +286,8 @@ def _doublings(value: float, reference: float, most: float = MOST_DOUBLINGS) -> 
 
 
 def _belief(probe: ProbeScore) -> float:
+    if probe.log_loss >= probe.chance_loss:
+        return 0.0
     spread = math.sqrt(max(probe.majority * (1 - probe.majority), 0.25 / probe.rows) / probe.rows)
     above = (probe.accuracy - probe.majority) / spread
     return min(max((above - DOUBTED) / (BELIEVED - DOUBTED), 0.0), 1.0)

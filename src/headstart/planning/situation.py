@@ -22,6 +22,8 @@ class ProbeScore:
         How many were judged.
     majority:
         The accuracy of always naming the most frequent class, on the same rows.
+    chance_loss:
+        The log-loss in nats of always giving each class its share, on the same rows.
     """
 
     accuracy: float
@@ -29,6 +31,7 @@ class ProbeScore:
     log_loss: float
     rows: int
     majority: float
+    chance_loss: float
 
 
 @dataclass(frozen=True)

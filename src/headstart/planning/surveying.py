@@ -13,11 +13,12 @@ from headstart.features.engine import CompiledTrunk
 from headstart.imaging import load_view
 from headstart.planning.empirical_rules import Timing, cuts_of, rung_in_full
 from headstart.planning.fingerprint import Fingerprint
-from headstart.planning.ladder import Climbed
+from headstart.planning.ladder import Climbed, row_losses
 from headstart.planning.plan import PlannedRung
 from headstart.planning.rule_table import FIRST, VIEWS
 from headstart.planning.situation import ProbeScore, Situation
 from headstart.planning.time_forecast import Rates, Work, choosing_seconds
+from headstart.training.baselines import majority
 from headstart.training.examples import Examples
 from headstart.training.finetuning.defaults import AUGMENT, EPOCHS, WISE_COEFFICIENTS
 from headstart.training.finetuning.view_policy import Policy, needed
@@ -115,7 +116,9 @@ def _probe(climbed: Climbed, examples: Examples) -> ProbeScore:
     rows, patterns = len(judged), np.unique(examples.encoded[judged], axis=0, return_counts=True)[1]
     interval = wilson(float(right.sum()), rows)
     accuracy, loss = float(right.mean()), float(scores.losses[judged].mean())
-    return ProbeScore(accuracy, (interval[0], interval[1]), loss, rows, float(patterns.max() / rows))
+    shares = majority(examples.encoded, rows, examples.task.kind)
+    chance = float(row_losses(examples, examples.targets[judged], shares).mean())
+    return ProbeScore(accuracy, (interval[0], interval[1]), loss, rows, float(patterns.max() / rows), chance)
 
 
 def _whole_rate(dataset: Dataset, backbone: Backbone, compiled: CompiledTrunk) -> float:
