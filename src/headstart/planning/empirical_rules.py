@@ -54,7 +54,7 @@ def rungs_rule(
             rung = fitted
             left -= TIME_SAFETY * (rung.seconds or 0.0)
         rungs.append(dataclasses.replace(rung, gain=gains.get(cut)))
-    return tuple(rungs), (_summary(rungs), *decisions)
+    return tuple(rungs), (_summary(rungs, decisions), *decisions)
 
 
 def expected_gains(situation: Situation, cuts: Sequence[int], *, table: PriorTable = TABLE) -> dict[int, ExpectedGain]:
@@ -95,9 +95,12 @@ def fit_to_time(rung: PlannedRung, timing: Timing, left: float) -> tuple[Planned
     return dataclasses.replace(rung, epochs=epochs, seconds=seconds), decision
 
 
-def _summary(rungs: Sequence[PlannedRung]) -> Decision:
+def _summary(rungs: Sequence[PlannedRung], left_out: Sequence[Decision]) -> Decision:
     if not rungs:
-        return Decision("rungs", "empirical", "none", "the time holds no fine-tuning: the probe is what there is")
+        wanted = [TIME_SAFETY * found.numbers["seconds"] - found.numbers["seconds_left"] for found in left_out]
+        more = f"; --budget with about {min(wanted):.0f} s more would let the shortest be tried" if wanted else ""
+        reason = f"the time holds no fine-tuning: the probe is what there is{more}"
+        return Decision("rungs", "empirical", "none", reason)
     said = ", ".join(
         rung.name + (f" ({rung.gain.points:+.1f} ± {rung.gain.sd:.1f} points)" if rung.gain else "") for rung in rungs
     )
