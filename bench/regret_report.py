@@ -231,7 +231,7 @@ def _coefficients(gained: Sequence[Outcome], found: Refit) -> str:
     for (name, old), new in zip(ELICITED.coefficients.items(), found.table.coefficients.values(), strict=True):
         error = "" if name == "head" else f"{left_out_error(gained, without(blind, name)):.2f}"
         rows.append([name, f"{old.mean:+.3f}", f"{old.sd:.3f}", f"{new.mean:+.3f}", f"{new.sd:.3f}", error])
-    for name in ("shared_sd", "own_sd", "head_sd"):
+    for name in ("shared_sd", "own_sd"):
         rows.append([name, f"{getattr(ELICITED, name):.3f}", "", f"{getattr(found.table, name):.3f}", "", ""])
     return table(["coefficient", "before any data", "± s.d.", "refitted", "± s.d.", "error without it"], rows)
 

@@ -78,13 +78,15 @@ def test_with_few_rows_the_prior_holds_it_back() -> None:
     assert gain.sd > 1
 
 
-def test_intervals_cover_the_truth() -> None:
-    rng = np.random.default_rng(3)
-    probe, rung = _pair(rng, 200_000, 0.4)
-    truth = 100 * float((rung.correct - probe.correct).mean())
+def test_intervals_cover_truths_as_the_prior_expects_them() -> None:
+    rng, prior = np.random.default_rng(3), _prior()
+    shifts, truths = np.linspace(-0.6, 1.2, 19), []
+    for shift in shifts:
+        probe, rung = _pair(rng, 50_000, shift)
+        truths.append(100 * float((rung.correct - probe.correct).mean()))
     inside = []
-    for _ in range(300):
-        probe, rung = _pair(rng, 80, 0.4)
+    for truth in rng.normal(prior.mean[2], np.sqrt(prior.covariance[2, 2]), 300):
+        probe, rung = _pair(rng, 80, float(np.interp(truth, truths, shifts)))
         low, high = _posterior(probe, {"cut 4": rung}).gain("cut 4").ci95
         inside.append(low <= truth <= high)
     assert np.mean(inside) >= 0.93

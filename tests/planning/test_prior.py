@@ -179,7 +179,7 @@ def _outcomes(slope_of_gap: float, *, sets: int = 12, seed: int = 0) -> list[Out
 
 
 def test_a_refit_finds_what_is_there() -> None:
-    found = refit(_outcomes(0.12))
+    found = refit(_outcomes(0.12, sets=40))
     assert found.uses_gap
     assert found.error_with_gap < found.error_without_gap
     assert found.error_with_gap < found.error_before

@@ -430,7 +430,7 @@ def test_the_prior_is_the_one_that_the_measurements_give(priors: ModuleType) -> 
         assert (known.mean, known.sd) == pytest.approx(
             (found.coefficients[name].mean, found.coefficients[name].sd), abs=6e-4
         )
-    for name in ("shared_sd", "own_sd", "head_sd"):
+    for name in ("shared_sd", "own_sd"):
         assert getattr(priors.TABLE, name) == pytest.approx(getattr(found, name), abs=6e-4)
 
 

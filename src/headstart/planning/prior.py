@@ -91,18 +91,18 @@ TABLE = PriorTable(
     coefficients=MappingProxyType(
         {
             "head": Coefficient(0.050, 0.100, "measurement E"),
-            "top": Coefficient(0.084, 0.056, _REFITTED),
-            "middle": Coefficient(0.171, 0.059, _REFITTED),
-            "whole": Coefficient(0.224, 0.064, _REFITTED),
-            "rows": Coefficient(0.036, 0.022, _REFITTED),
-            "rows_per_class": Coefficient(0.028, 0.023, _REFITTED),
+            "top": Coefficient(0.086, 0.056, _REFITTED),
+            "middle": Coefficient(0.173, 0.058, _REFITTED),
+            "whole": Coefficient(0.209, 0.064, _REFITTED),
+            "rows": Coefficient(0.035, 0.022, _REFITTED),
+            "rows_per_class": Coefficient(0.026, 0.023, _REFITTED),
             "gap": Coefficient(0.0, 0.0, "predicts no better than size and probe"),
-            "cost": Coefficient(0.714, 0.389, _REFITTED),
+            "cost": Coefficient(0.680, 0.392, _REFITTED),
         }
     ),
-    shared_sd=0.137,
-    own_sd=0.082,
-    head_sd=0.137,
+    shared_sd=0.097,
+    own_sd=0.058,
+    head_sd=ELICITED.head_sd,
     measure_sd=ELICITED.measure_sd,
     again=ELICITED.again,
 )
