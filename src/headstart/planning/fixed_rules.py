@@ -25,7 +25,7 @@ def fixed_decisions(image_size: int) -> tuple[Decision, ...]:
             "rate",
             "fixed",
             f"{STAGE_RATE:g}",
-            f"AdamW's usual rate for fine-tuning; a rung that is worse than the one before it is tried again at "
+            f"AdamW's usual rate for fine-tuning; a rung that is worse than the one before it may be tried again at "
             f"{RETRY_FACTOR:g} of it",
             {"rate": STAGE_RATE, "retry": RETRY_FACTOR},
         ),

@@ -26,7 +26,7 @@ Floats = npt.NDArray[np.float64]
 # A share of the probe's error means nothing where there is hardly an error: outcomes below so many points are left out.
 LEAST_ERROR = 1.0
 # For how many data sets the table's spread counts, beside the ones that it is refitted to: what was believed of it is a
-# guess. On eight sets, each left out, the gains of single seeds were the likelier the fewer it counted for.
+# guess, worth no more than one.
 SPREAD_COUNTS_FOR = 1.0
 
 

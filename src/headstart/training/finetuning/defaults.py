@@ -141,7 +141,7 @@ RANGE_FEWEST_POINTS: Final = 5
 # more only where a pass of 8 rows takes a good part of a second.
 PRECISION_SECONDS: Final = 1.0
 # Of the time of the training in float32, what is spent on looking for something faster: bf16 saves up to 0.6 of it
-# (docs/benchmarks.md), and for a training of 40 images timing all settings would take as long as a third of it.
+# (docs/benchmarks.md), and of a training of few images timing all settings would take a good part.
 PRECISION_SHARE: Final = 0.1
 # Turns that every setting has within them: the fewest whose median leaves out one that other work has slowed down.
 PRECISION_ROUNDS: Final = 3

@@ -154,15 +154,16 @@ def choose_precision(
         if fault:
             firsts = {setting: taken for setting, taken in firsts.items() if not setting.is_bf16}
             settings = _hopeful(firsts)
-        if spent + len(settings) * simplest <= allowed:
-            rates = _time(bench, settings, min(seconds, allowed))
-        else:
+        is_short = spent + len(settings) * simplest > allowed
+        if is_short:
             rates = {setting.name: few / firsts[setting] for setting in settings}
+        else:
+            rates = _time(bench, settings, min(seconds, allowed))
     fastest = max(rates.values())
     chosen = next(setting for setting in settings if rates[setting.name] * (1 + PRECISION_TIE) >= fastest)
     slow = ", ".join(setting.name for setting in firsts if setting not in settings)
     remarks = [*([fault] if fault else []), *([f"less than half as fast: {slow}"] if slow else [])]
-    remarks += ["the training is short, so that not all was timed"] if spent > allowed else []
+    remarks += ["the training is short, so that not all was timed"] if is_short else []
     reason = _reason(chosen, rates, remarks)
     return PrecisionChoice(**dataclasses.asdict(chosen), images_per_second=rates, reason=reason)
 
