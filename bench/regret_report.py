@@ -14,10 +14,12 @@ from regret_scores import Bools, Cell, from_bits, mean_over_sets, regret, relati
 from headstart.errors import DataError
 from headstart.planning.climbing import AGAIN
 from headstart.planning.prior import ELICITED
-from headstart.planning.prior_fit import Outcome, Refit, left_out_error, refit, without
+from headstart.planning.prior_fit import Outcome, Refit, left_out_error, left_out_log_likelihood, refit, without
 from headstart.training.strategies import FINE_TUNED
 
 ENOUGH_SEEDS = 3
+# For how many data sets the prior's spread from before any data may count.
+SPREAD_COUNTED_FOR = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 # How kinds of a second try end.
 SECOND = " again"
 
@@ -209,7 +211,7 @@ def _prior(kept: Record) -> str:
         found = refit(gained)
     except DataError as error:
         return f"Not refitted: {error}."
-    return f"{_worth(gained, found)}\n\n{_coefficients(gained, found)}"
+    return "\n\n".join(filter(None, [_worth(gained, found), _coefficients(gained, found), _spread(gained)]))
 
 
 def _worth(outcomes: Sequence[Outcome], found: Refit) -> str:
@@ -234,6 +236,16 @@ def _coefficients(gained: Sequence[Outcome], found: Refit) -> str:
     for name in ("shared_sd", "own_sd"):
         rows.append([name, f"{getattr(ELICITED, name):.3f}", "", f"{getattr(found.table, name):.3f}", "", ""])
     return table(["coefficient", "before any data", "± s.d.", "refitted", "± s.d.", "error without it"], rows)
+
+
+def _spread(gained: Sequence[Outcome]) -> str:
+    """What the table's spread is worth beside that of measured data sets."""
+    try:
+        found = {count: left_out_log_likelihood(gained, count) for count in SPREAD_COUNTED_FOR}
+    except DataError:
+        return ""
+    rows = [["log-likelihood of gains on sets that were left out", *(f"{value:.1f}" for value in found.values())]]
+    return table(["the spread before any data counts for so many sets", *(f"{count:g}" for count in found)], rows)
 
 
 def _second_tries(results: Kept) -> tuple[str, str]:

@@ -26,7 +26,7 @@ from headstart.planning.prior import (
     prior_of,
     reach_of,
 )
-from headstart.planning.prior_fit import Outcome, left_out_error, refit, without
+from headstart.planning.prior_fit import Outcome, left_out_error, left_out_log_likelihood, refit, without
 from headstart.planning.situation import ProbeScore, Situation
 from headstart.records import from_plain, to_json
 
@@ -197,6 +197,15 @@ def test_what_foretells_gains_is_missed_where_it_is_left_out() -> None:
     assert left_out_error(outcomes) == whole.error_with_gap
     assert errors["gap"] == whole.error_without_gap > 1.5 * whole.error_with_gap
     assert errors["rows"] < 1.5 * whole.error_with_gap
+
+
+def test_a_spread_that_was_guessed_too_wide_is_worth_less_than_the_measured_one() -> None:
+    outcomes = _outcomes(0.0)
+    assert left_out_log_likelihood(outcomes, 1.0) > left_out_log_likelihood(outcomes, 100.0)
+    surprised = [dataclasses.replace(outcome, gain=outcome.gain + 30) for outcome in outcomes[:3]] + outcomes[3:]
+    assert left_out_log_likelihood(surprised) < left_out_log_likelihood(outcomes)
+    alone = [dataclasses.replace(outcome, gain_error=0.001) for outcome in _outcomes(0.0, sets=3)]
+    assert np.isfinite(left_out_log_likelihood(alone))
 
 
 def test_a_gap_that_predicts_nothing_steers_nothing() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -26,7 +26,7 @@ Floats = npt.NDArray[np.float64]
 # A share of the probe's error means nothing where there is hardly an error: outcomes below so many points are left out.
 LEAST_ERROR = 1.0
 # For how many data sets the table's spread counts, beside the ones that it is refitted to: what was believed of it is a
-# guess, worth no more than one.
+# guess, worth no more than one. `python bench/regret.py --report --out bench/data/regret.json` has other weights.
 SPREAD_COUNTS_FOR = 1.0
 
 
@@ -72,11 +72,18 @@ class Refit:
     error_before: float
 
 
-def refit(outcomes: Sequence[Outcome], table: PriorTable = ELICITED) -> Refit:
+def refit(
+    outcomes: Sequence[Outcome], table: PriorTable = ELICITED, *, spread_counts_for: float = SPREAD_COUNTS_FOR
+) -> Refit:
     """Update a table by outcomes: Bayesian linear regression with the table as its prior.
 
     Outcomes of one data set share what is particular to it, so many rungs on few data sets are not taken for more than
     they are. Of the coefficients' posterior the means and standard deviations are kept, not the correlations.
+
+    Parameters
+    ----------
+    spread_counts_for:
+        As :data:`SPREAD_COUNTS_FOR`.
 
     Raises
     ------
@@ -93,7 +100,7 @@ def refit(outcomes: Sequence[Outcome], table: PriorTable = ELICITED) -> Refit:
     uses_gap = with_gap < without_gap
     fitted = _updated(kept, table if uses_gap else blind)
     return Refit(
-        _with_spread(fitted, kept, seeing if uses_gap else blindly, len(names)),
+        _with_spread(fitted, kept, seeing if uses_gap else blindly, spread_counts_for),
         uses_gap,
         with_gap,
         without_gap,
@@ -113,19 +120,35 @@ def left_out_error(outcomes: Sequence[Outcome], table: PriorTable = ELICITED) ->
     return _mean_error(kept, _left_out(kept, table))
 
 
+def left_out_log_likelihood(outcomes: Sequence[Outcome], spread_counts_for: float = SPREAD_COUNTS_FOR) -> float:
+    """Log-likelihood of all gains in points, those of each data set under a table that was refitted to the others.
+
+    Raises
+    ------
+    DataError
+        If there are fewer than three data sets on which a probe left an error of :data:`LEAST_ERROR` points.
+    """
+    total = 0.0
+    for mine, others in _by_data_set(_judgeable(outcomes)):
+        table = refit(others, spread_counts_for=spread_counts_for).table
+        residuals, covariance = _residuals(mine, table), _covariance(mine, table)
+        surprise = residuals @ np.linalg.solve(covariance, residuals) + np.linalg.slogdet(2 * np.pi * covariance)[1]
+        total -= surprise / 2 + sum(np.log(outcome.conditions.error) for outcome in mine)
+    return float(total)
+
+
 def _judgeable(outcomes: Sequence[Outcome]) -> list[Outcome]:
     return [outcome for outcome in outcomes if outcome.conditions.error >= LEAST_ERROR]
 
 
 def _updated(outcomes: Sequence[Outcome], table: PriorTable) -> PriorTable:
     """The coefficients' posterior under the outcomes."""
-    prior = list(table.coefficients.values())
-    means, doubts = np.array([c.mean for c in prior]), np.array([c.sd for c in prior])
-    features = np.stack([features_of(outcome.conditions, outcome.reach) for outcome in outcomes])
-    total = (features * doubts**2) @ features.T + _scatter(outcomes, table)
-    weights = np.linalg.solve(total, features * doubts**2).T
-    found = means + weights @ (_shares(outcomes) - features @ means)
-    spread = doubts**2 - np.einsum("ij,ji->i", weights, features * doubts**2)
+    means = np.array([coefficient.mean for coefficient in table.coefficients.values()])
+    variances = np.array([coefficient.sd**2 for coefficient in table.coefficients.values()])
+    felt = _features(outcomes) * variances
+    weights = np.linalg.solve(_covariance(outcomes, table), felt).T
+    found = means + weights @ _residuals(outcomes, table)
+    spread = variances - np.einsum("ij,ji->i", weights, felt)
     names = len({outcome.dataset for outcome in outcomes})
     coefficients = {
         name: Coefficient(
@@ -139,18 +162,33 @@ def _updated(outcomes: Sequence[Outcome], table: PriorTable) -> PriorTable:
 def _left_out(outcomes: Sequence[Outcome], table: PriorTable) -> Floats:
     """Residual shares, each of a table that was fitted without the outcome's data set."""
     residuals = np.empty(len(outcomes))
-    for name in {outcome.dataset for outcome in outcomes}:
-        own = np.array([outcome.dataset == name for outcome in outcomes])
-        others = [outcome for outcome, out in zip(outcomes, own, strict=True) if not out]
-        mine = [outcome for outcome, out in zip(outcomes, own, strict=True) if out]
+    for mine, others in _by_data_set(outcomes):
+        own = [outcome.dataset == mine[0].dataset for outcome in outcomes]
         residuals[own] = _residuals(mine, _updated(others, table))
     return residuals
 
 
+def _by_data_set(outcomes: Sequence[Outcome]) -> Iterator[tuple[list[Outcome], list[Outcome]]]:
+    """The outcomes of each data set and all others, in their order."""
+    for name in sorted({outcome.dataset for outcome in outcomes}):
+        mine = [outcome for outcome in outcomes if outcome.dataset == name]
+        yield mine, [outcome for outcome in outcomes if outcome.dataset != name]
+
+
 def _residuals(outcomes: Sequence[Outcome], table: PriorTable) -> Floats:
     means = [coefficient.mean for coefficient in table.coefficients.values()]
-    features = np.stack([features_of(outcome.conditions, outcome.reach) for outcome in outcomes])
-    return _shares(outcomes) - features @ means
+    return _shares(outcomes) - _features(outcomes) @ means
+
+
+def _features(outcomes: Sequence[Outcome]) -> Floats:
+    return np.stack([features_of(outcome.conditions, outcome.reach) for outcome in outcomes])
+
+
+def _covariance(outcomes: Sequence[Outcome], table: PriorTable) -> Floats:
+    """Of the shares, the doubt about the coefficients included."""
+    features = _features(outcomes)
+    variances = [coefficient.sd**2 for coefficient in table.coefficients.values()]
+    return np.asarray((features * variances) @ features.T + _scatter(outcomes, table))
 
 
 def _mean_error(outcomes: Sequence[Outcome], residuals: Floats) -> float:
@@ -172,10 +210,11 @@ def _scatter(outcomes: Sequence[Outcome], table: PriorTable) -> Floats:
     return np.asarray(scatter + np.diag(np.square(noise)))
 
 
-def _with_spread(table: PriorTable, outcomes: Sequence[Outcome], residuals: Floats, sets: int) -> PriorTable:
+def _with_spread(table: PriorTable, outcomes: Sequence[Outcome], residuals: Floats, counts_for: float) -> PriorTable:
     """The table with the scatter of left-out data sets in it, the parts of tuned rungs widened or narrowed alike."""
+    sets = len({outcome.dataset for outcome in outcomes})
     expected = np.diag(_scatter(outcomes, table))
     ratio = float(np.mean(residuals**2) / np.mean(expected))
-    factor = float(np.sqrt((SPREAD_COUNTS_FOR + sets * ratio) / (SPREAD_COUNTS_FOR + sets)))
+    factor = float(np.sqrt((counts_for + sets * ratio) / (counts_for + sets)))
     spreads = {name: factor * getattr(table, name) for name in ("shared_sd", "own_sd")}
     return dataclasses.replace(table, **spreads)
