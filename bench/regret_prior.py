@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from regret_scores import from_bits, gain
 
-from headstart.evaluation.intervals import wilson
 from headstart.planning.prior import ELICITED, TABLE, Coefficient, Conditions, PriorTable, conditions_of, reach_of
 from headstart.planning.prior_fit import Outcome, refit
 from headstart.planning.situation import ProbeScore, Situation
@@ -121,8 +120,8 @@ def _conditions(record: Record) -> Conditions:
     first = next(rung for rung in record["tried"] if rung["strategy"] == PROBE)
     rows, accuracy = sum(counts), first["score"]
     chance = -sum(count / rows * math.log(count / rows) for count in counts)
-    low, high = wilson(rows * accuracy, rows)
-    probe = ProbeScore(accuracy, (low, high), first["log_loss"], rows, max(counts) / rows, chance)
+    # How sure the log-loss is was not kept; where classes are equally frequent, the accuracy says enough.
+    probe = ProbeScore(accuracy, first["log_loss"], rows, max(counts) / rows, chance, math.inf, accuracy)
     situation = Situation(
         task="classification",
         rows=rows,

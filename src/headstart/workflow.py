@@ -179,9 +179,10 @@ def _climbed(
     """The best model found within the budget; the best probe is saved first, so that there is one from then on."""
     finalist = _best_probe(found, site, decider, clock)
     kept_back = why_not_climb(countdown, nested=found.protocol.test == "nested")
-    if kept_back:
-        site.say(kept_back)
-        return finalist, dataclasses.replace(found.climbed.record, steps=(kept_back,))
+    if kept_back is not None:
+        site.say(kept_back.reason)
+        record = found.climbed.record
+        return finalist, dataclasses.replace(record, steps=(kept_back.reason,), by_clock=kept_back.by_clock)
     with clock.section("save"):
         write_model(site.run.path("model"), model_of(finalist, site, options))
         site.say(_usable(finalist, site.dataset, countdown, options.seed))

@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headstart.planning.climbing import AGAIN, Climb, Ladder, tuned_scores
+from headstart.planning.climbing import AGAIN, Climb, Ladder, Time, tuned_scores
+from headstart.planning.empirical_rules import Timing
 from headstart.planning.judging import Judged
 from headstart.planning.ladder import Climbed, Rung, candidates, climb
 from headstart.planning.limits import Cost
-from headstart.planning.plan import DataIdentity, Decision, Plan, PlannedRung, Validation
+from headstart.planning.plan import DataIdentity, Plan, PlannedRung, Validation
 from headstart.planning.rule_table import FIRST
 from headstart.planning.situation import ProbeScore, Situation
+from headstart.planning.time_forecast import Rates, Work
 from headstart.runs.budget import Budget, Countdown
 from headstart.training.calibrate import calibrate
 from headstart.training.examples import Examples
@@ -52,7 +54,7 @@ def _plan(**values: Any) -> Plan:
 def _situation(examples: Examples, climbed: Climbed) -> Situation:
     scores = climbed.scores[FIRST]
     accuracy, loss = float(scores.correct.mean()), float(scores.losses.mean())
-    probe = ProbeScore(accuracy, (accuracy - 0.05, accuracy + 0.05), loss, len(examples), 1 / 3, math.log(3))
+    probe = ProbeScore(accuracy, loss, len(examples), 1 / 3, math.log(3), 0.03, accuracy)
     return Situation("classification", 360, 3, 120, 120.0, 120, 360, 0, None, probe, 0.25, 9, 224, "crop", True)
 
 
@@ -74,23 +76,30 @@ class Trainings:
         probabilities[np.arange(len(held)), found] = 0.9
         judged = Judged("val", held, truth, None, probabilities, None, "held_out_fold", {})
         record = SimpleNamespace(rungs=(Rung("x", rung.cut, 5.0, 0.5, 0.5, None, "kept", ""),))
-        tuned = SimpleNamespace(notes=(f"cut {rung.cut}",))
+        tuned = SimpleNamespace(notes=(f"cut {rung.cut}",), out_of_time=False)
         return SimpleNamespace(validation=judged, record=record, tuned=tuned, kept_its_start=False)
 
 
-def _half_a_minute(rung: PlannedRung, left: float) -> tuple[PlannedRung | None, Decision]:
-    decision = Decision(f"{rung.name}.epochs", "empirical", "12", "it takes 30 s", by_clock=left < 30)
-    return (dataclasses.replace(rung, seconds=30.0) if left >= 30 else None), decision
+def _half_a_minute(rung: PlannedRung) -> Timing:
+    """Two seconds an epoch of a hundred rows, six to start."""
+    return Timing(Rates(6.0, 1e9, 50.0, 1e9, 1e9), Work(100, 20, 0, 0, rung.epochs or 12, 0))
 
 
-def _climb(examples: Examples, tune: Any, *, countdown: Countdown | None = None, **values: Any) -> Climb:
+def _climb(
+    examples: Examples,
+    tune: Any,
+    *,
+    countdown: Countdown | None = None,
+    time: Time = _half_a_minute,
+    **values: Any,
+) -> Climb:
     climbed = climb(candidates("auto", examples, "accuracy"), examples, metric="accuracy", cut=9, seed=0)
     ladder = Ladder(
         _plan(**values),
         climbed,
         examples,
         _situation(examples, climbed),
-        time=_half_a_minute,
+        time=time,
         tune=tune,
         countdown=countdown or Countdown.from_now(Budget(None)),
         cost=Cost(20_000_000),
@@ -166,13 +175,81 @@ def test_seconds_are_forecast_only_of_rungs_that_are_worth_a_try(examples: Examp
     found = _climb(examples, tune, rungs=untimed)
     assert found.plan is not None
     tried = {cut for cut, _ in tune.tried}
-    assert {rung.cut for rung in found.plan.rungs if rung.seconds == 30.0} == tried
+    assert {rung.cut for rung in found.plan.rungs if round(rung.seconds or 0) == 30} == tried
     assert len(found.plan.decisions) == len(tried) > 0
-    late = _climb(examples, tune, rungs=untimed, countdown=Countdown.from_now(Budget(20.0)))
+    assert not found.record.by_clock
+    late = _climb(examples, tune, rungs=untimed, countdown=Countdown.from_now(Budget(15.0)))
     assert late.chosen is None
     assert late.plan is not None
     assert not late.plan.rungs
     assert late.plan.decisions[0].by_clock
+    assert late.record.by_clock
+
+
+class _Clock:
+    """Stands still unless it is moved."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_what_measuring_takes_is_taken_from_the_rung_and_no_rung_of_unknown_length_slips_in(examples: Examples) -> None:
+    clock = _Clock()
+    untimed = tuple(dataclasses.replace(rung, seconds=None) for rung in RUNGS)
+
+    def slowly(rung: PlannedRung) -> Timing:
+        clock.now += 20
+        return _half_a_minute(rung)
+
+    tune = Trainings(examples, {(7, 1e-3): 0.95, (0, 1e-3): 0.95})
+    countdown = Countdown(Budget(50.0), 0.0, 0.0, clock)
+    found = _climb(examples, tune, rungs=untimed, countdown=countdown, time=slowly, quality="best")
+    assert found.plan is not None
+    assert [(rung.cut, rung.epochs) for rung in found.plan.rungs][:1] == [(7, 8)], "what 30 s hold, with a margin"
+    assert tune.tried[0] == (7, 1e-3)
+    assert found.record.by_clock
+    again = Trainings(examples, {})
+    clock.now = 20.0
+    known = (dataclasses.replace(RUNGS[0], seconds=40.0), untimed[1])
+    late = _climb(examples, again, rungs=known, countdown=countdown, time=slowly, quality="best")
+    assert again.tried == []
+    assert "left out" in "".join(late.record.steps)
+    assert "too short" in late.record.steps[-1]
+
+
+def test_a_rung_whose_seconds_nobody_can_tell_is_tried_without_a_promise(examples: Examples) -> None:
+    tune = Trainings(examples, {})
+    scratch = PlannedRung("progressive", 0, 4, 12, 1e-3, "medium")
+    countdown = Countdown(Budget(50.0), 0.0, 0.0, lambda: 1.0)
+    found = _climb(examples, tune, rungs=(scratch,), countdown=countdown, time=lambda rung: pytest.fail("can't"))
+    assert tune.tried
+    assert "in a time that nobody knows of the 49 s that are left" in found.record.steps[0]
+
+
+def test_an_interruption_while_measuring_keeps_what_was_trained(examples: Examples) -> None:
+    def interrupted(rung: PlannedRung) -> Timing:
+        raise KeyboardInterrupt
+
+    tune = Trainings(examples, {(7, 1e-3): 0.8})
+    rungs = (RUNGS[0], dataclasses.replace(RUNGS[1], seconds=None))
+    found = _climb(examples, tune, rungs=rungs, time=interrupted)
+    assert found.record.chosen == TOP
+    assert found.record.steps[-1] == "the climb was interrupted: the best before it is kept"
+    assert not found.record.by_clock
+
+
+def test_a_training_with_fewer_epochs_than_planned_is_recorded(examples: Examples) -> None:
+    tune = Trainings(examples, {(7, 1e-3): 0.95})
+
+    def shortened(rung: PlannedRung) -> Any:
+        found = tune(rung)
+        found.tuned.out_of_time = True
+        return found
+
+    assert _climb(examples, shortened, rungs=RUNGS[:1]).record.by_clock
+    assert not _climb(examples, tune, rungs=RUNGS[:1]).record.by_clock
 
 
 def test_best_keeps_an_average_where_two_rungs_err_on_different_rows(make_examples: MakeExamples) -> None:
@@ -221,3 +298,16 @@ def test_a_lucky_fold_is_no_gain(make_examples: MakeExamples) -> None:
     found = tuned_scores(SimpleNamespace(validation=judged), climbed, examples, 0)
     np.testing.assert_allclose(found.losses[held], climbed.scores[FIRST].losses[held])
     np.testing.assert_allclose(found.correct[held], climbed.scores[FIRST].correct[held])
+
+
+def test_a_rung_of_labels_is_compared_at_the_thresholds_of_each(make_examples: MakeExamples) -> None:
+    """The probe itself with its chances pressed down, and thresholds that go with them, gains nothing."""
+    examples = make_examples([90, 90, 90], top=0.6, stage=0.1, task="multilabel")
+    climbed = climb(candidates("auto", examples, "macro_f1"), examples, metric="macro_f1", cut=9, seed=0)
+    held = examples.folds[0][1]
+    logits, part = climbed.tried[FIRST][0].logits[held], examples.subset(held, ())
+    found = calibrate(logits, part.targets, part.groups, part.task, 0)
+    assert found.thresholds is not None
+    judged = Judged("val", held, part.targets, None, found.probabilities / 4, found.thresholds / 4, "held_out_fold", {})
+    scores = tuned_scores(SimpleNamespace(validation=judged), climbed, examples, 0)
+    np.testing.assert_allclose(scores.correct[held], climbed.scores[FIRST].correct[held])

@@ -144,9 +144,9 @@ def test_there_is_no_cut_beyond_the_stages() -> None:
 
 
 def test_a_probe_no_better_than_the_commonest_class_is_not_believed() -> None:
-    chance = conditions_of(_situation(ProbeScore(0.26, (0.2, 0.3), 1.38, 300, 0.25, 1.386)))
-    good = conditions_of(_situation(ProbeScore(0.8, (0.75, 0.85), 0.5, 300, 0.25, 1.386), gap=0.3))
-    lucky = conditions_of(_situation(ProbeScore(0.32, (0.27, 0.38), 1.39, 300, 0.25, 1.386)))
+    chance = conditions_of(_situation(ProbeScore(0.26, 1.38, 300, 0.25, 1.386, 0.01, 0.26)))
+    good = conditions_of(_situation(ProbeScore(0.8, 0.5, 300, 0.25, 1.386, 0.03, 0.8), gap=0.3))
+    lucky = conditions_of(_situation(ProbeScore(0.32, 1.39, 300, 0.25, 1.386, 0.01, 0.32)))
     assert (chance.belief, good.belief, lucky.belief) == (0.0, 1.0, 0.0)
     assert (chance.gap, good.gap) == (None, 0.3)
     gains = prior_of(chance, KINDS, probe="probe")
@@ -154,8 +154,18 @@ def test_a_probe_no_better_than_the_commonest_class_is_not_believed() -> None:
     assert np.sqrt(gains.covariance.max()) < 0.2, "and no luck is expected either"
 
 
+def test_rare_classes_can_be_learnt_though_naming_the_frequent_one_is_hard_to_beat() -> None:
+    """Ninety-five of a hundred rows are of one class: the accuracy says little, the log-loss much."""
+    score = ProbeScore(0.955, 0.12, 1000, 0.95, 0.199, 0.01, 0.6)
+    luck = dataclasses.replace(score, log_loss=0.19)
+    assert conditions_of(_situation(score)).belief == 1.0
+    assert conditions_of(_situation(score)).error == pytest.approx(40, abs=0.1), "where the metric counts classes alike"
+    assert conditions_of(_situation(luck)).belief == 0.0
+    assert conditions_of(_situation(dataclasses.replace(score, log_loss=0.2, saved_error=1e-6))).belief == 0.0
+
+
 def test_a_probe_without_a_mistake_still_leaves_half_a_row() -> None:
-    found = conditions_of(_situation(ProbeScore(1.0, (0.9, 1.0), 0.01, 99, 0.5, 0.69)))
+    found = conditions_of(_situation(ProbeScore(1.0, 0.01, 99, 0.5, 0.69, 0.01, 1.0)))
     assert found.error == pytest.approx(0.5)
 
 

@@ -45,7 +45,7 @@ def _situation(**changes: Any) -> Situation:
         groups=280,
         validation_rows=0,
         gap=_gap(0.39, 0.3, 0.4),
-        probe=ProbeScore(0.81, (0.76, 0.85), 0.6, 280, 0.16, 1.9),
+        probe=ProbeScore(0.81, 0.6, 280, 0.16, 1.9, 0.05, 0.81),
         crop_loss=0.1,
         stages=9,
         image_size=224,
@@ -239,7 +239,7 @@ def test_fixed_rules_know_what_fine_tuning_does() -> None:
         {"rows": 3000, "classes": 1000, "class_min": 3, "class_median": 3.0, "class_max": 3, "groups": 3000},
         {"stages": 1},
         {"groups": 1},
-        {"probe": ProbeScore(1.0, (1.0, 1.0), 0.0, 1, 1.0, 0.0), "gap": None},
+        {"probe": ProbeScore(1.0, 0.0, 1, 1.0, 0.0, math.inf, 1.0), "gap": None},
     ],
 )
 def test_odd_data_still_has_a_plan(changes: dict[str, Any]) -> None:

@@ -136,11 +136,13 @@ def test_a_shortcut_that_does_as_well_makes_a_good_score_doubtful() -> None:
 
 def test_cheap_steps_come_before_dear_ones() -> None:
     suspicious = {"findings": [finding("suspicious_label")] * 12}
-    steps = {"steps": ["too little time; allow more with --budget"]}
+    steps = {"steps": ["the time is too short"], "by_clock": True}
+    core = {"steps": ["a fit tries more, within its --budget, with an extra"], "by_clock": False}
     prediction = {"factor": 2, "rows": 488, "accuracy": 0.96, "ci95": [0.94, 0.98]}
     plan = {"forecast": {"accuracy": 0.9, "predictions": [prediction]}}
     assert "12 suspicious labels" in advise(run(audit=suspicious, ladder=steps, plan=plan)).action
     assert "--budget 10m" in advise(run(ladder=steps, plan=plan)).action
+    assert "--budget" not in advise(run(ladder=core)).action, "more time alone changes nothing there"
     assert advise(run(plan=plan)).action == (
         "Label 244 more images: twice as many should bring 96.0% (94.0 to 98.0%) after 90.0% now."
     )

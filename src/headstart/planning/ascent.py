@@ -14,10 +14,10 @@ from headstart.data import Dataset
 from headstart.features.engine import CompiledTrunk, Say
 from headstart.features.latency import latency
 from headstart.planning.backbone_choice import BackboneChoice
-from headstart.planning.choice import TIME_SAFETY
+from headstart.planning.choice import TIME_SAFETY, Step
 from headstart.planning.climbing import Climb, Ladder
 from headstart.planning.drafting import Wanted, draft_plan
-from headstart.planning.empirical_rules import Timing, fit_to_time
+from headstart.planning.empirical_rules import Timing
 from headstart.planning.entrants import weight_of
 from headstart.planning.fine_tuning import Site, fine_tune_rung, in_planned
 from headstart.planning.fingerprint import Fingerprint, fingerprint
@@ -28,7 +28,6 @@ from headstart.planning.outlook import look_ahead
 from headstart.planning.plan import (
     FILE,
     DataIdentity,
-    Decision,
     Plan,
     PlannedRung,
     identify,
@@ -82,8 +81,8 @@ def climb_within(
     return climb
 
 
-def why_not_climb(countdown: Countdown, *, nested: bool) -> str:
-    """Why a fit ends at its probes, whatever the data is; empty where it may go on.
+def why_not_climb(countdown: Countdown, *, nested: bool) -> Step | None:
+    """Why a fit ends at its probes, whatever the data is; ``None`` where it may go on.
 
     Parameters
     ----------
@@ -91,13 +90,16 @@ def why_not_climb(countdown: Countdown, *, nested: bool) -> str:
         Whether the images are too few to hold any out as a test.
     """
     if not can_train():
-        return 'only probes are fitted: pip install "headstart[train]" lets a fit try more, within its --budget'
-    if nested:
-        return "too few images to hold any out as a test, so only probes are compared; --test 0.2 lets rungs be tried"
-    if not countdown.holds(LEAST_CLIMB):
+        reason = 'only probes are fitted: pip install "headstart[train]" lets a fit try more, within its --budget'
+    elif nested:
+        reason = "too few images to hold any out as a test, so only probes are compared; --test 0.2 lets rungs be tried"
+    elif not countdown.holds(LEAST_CLIMB):
         left = f"{countdown.remaining():.0f} s of the budget of {countdown.budget} are left"
-        return f"only probes are fitted: {left}, too little to train more; allow more with --budget"
-    return ""
+        reason = f"only probes are fitted: {left}, too little to train more; allow more with --budget"
+        return Step(None, 0.0, by_clock=True, reason=reason)
+    else:
+        return None
+    return Step(None, 0.0, by_clock=False, reason=reason)
 
 
 def _ladder(
@@ -232,20 +234,18 @@ class _Trainer:
     def __init__(self, site: Site, options: Options, compiled: CompiledTrunk, countdown: Countdown) -> None:
         self._site = dataclasses.replace(
             site,
-            stop=lambda: site.stop() or not countdown.holds(0.0),
-            ends=lambda seconds: not countdown.holds(TIME_SAFETY * seconds),
+            ends=lambda seconds: countdown.remaining() <= TIME_SAFETY * seconds,
         )
         self._options, self._compiled = options, compiled
         self._precisions: dict[int, PrecisionChoice] = {}  # by the cut
 
-    def time(self, rung: PlannedRung, left: float) -> tuple[PlannedRung | None, Decision]:
-        """The rung with its seconds and as many epochs as the seconds left hold, or none."""
+    def time(self, rung: PlannedRung) -> Timing:
+        """How fast the rung trains here, and what it has to do."""
         site, first = self._site, not self._precisions
-        timing = timing_of(rung, site.dataset, site.examples, site.backbone, self._compiled, first=first)
-        return fit_to_time(rung, timing, left)
+        return timing_of(rung, site.dataset, site.examples, site.backbone, self._compiled, first=first)
 
     def tune(self, rung: PlannedRung) -> TunedRung:
-        """One rung, which ends with the time: at an epoch after which another would not fit, or at once."""
+        """One rung, which ends with the time, at the best of its epochs: after one, if another would not fit."""
         rate = f"-{rung.rate:g}" if rung.rate else ""
         folder = self._site.run.path(f"rungs/{rung.strategy}-{rung.cut}{rate}")
         options = in_planned(self._options, rung)

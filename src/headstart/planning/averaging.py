@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from headstart.data.splits import folds
 from headstart.errors import DataError
+from headstart.evaluation.calibration import fit_thresholds
 from headstart.evaluation.intervals import resampling_units
 from headstart.evaluation.scores import row_label_log_loss, row_log_loss
 from headstart.tasks import Task
@@ -87,7 +88,7 @@ def average_rungs(
     single:
         The name of the best rung.
     thresholds:
-        (C,) or ``None``, as the task takes them.
+        (C,) of balanced classes, or ``None``. Labels have thresholds that suit whoever predicts them.
 
     Raises
     ------
@@ -105,7 +106,7 @@ def average_rungs(
         part = _fit(stacked[:, seen], first, targets[seen], groups[seen], task)
         crossed[held] = np.tensordot(part, stacked[:, held], axes=1)
     losses: Any = row_log_loss if task.kind == "softmax" else row_label_log_loss
-    before, after = (task.correct(targets, rows, thresholds) for rows in (probabilities[single], crossed))
+    before, after = (_correct(targets, rows, task, thresholds) for rows in (probabilities[single], crossed))
     return Average(
         tuple(name for name, weight in zip(probabilities, weights, strict=True) if weight > 0),
         tuple(weights[weights > 0].tolist()),
@@ -114,6 +115,14 @@ def average_rungs(
         improvement(losses(targets, probabilities[single]), losses(targets, crossed), groups),
         100 * float(after.mean() - before.mean()),
     )
+
+
+def _correct(
+    targets: npt.NDArray[np.generic], rows: Floats, task: Task, thresholds: Floats | None
+) -> npt.NDArray[np.bool_]:
+    if task.kind == "sigmoid":
+        thresholds = fit_thresholds(targets.astype(bool), rows)
+    return task.correct(targets, rows, thresholds)
 
 
 def _fit(stacked: Floats, single: int, targets: npt.NDArray[np.generic], groups: Ints, task: Task) -> Floats:

@@ -74,10 +74,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class Waiting:
-    """A rung that could be tried: its name, and the seconds that are forecast for it."""
+    """A rung that could be tried: its name, and the seconds that are forecast for it; ``None`` where nobody knows."""
 
     name: str
-    seconds: float
+    seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def continue_climbing(
     tried:
         The rungs that were judged, the probe included.
     remaining:
-        Seconds; may be infinite.
+        Seconds; may be infinite. A rung whose seconds nobody knows is tried while there are some: it ends with them.
     units:
         Independent rows that judge each of them.
     """
@@ -191,18 +191,31 @@ def continue_climbing(
         name = max(gains, key=gains.__getitem__)
         said = f"{name} would add the most, {_amount(gains[name], measure)} to {best}, and {quality} asks for {least:g}"
         return Step(None, gains[name], False, f"the expected further gain is too small: {said}")
-    fitting = [rung for rung in worthwhile if rung.seconds * TIME_SAFETY <= remaining]
+    fitting = [rung for rung in worthwhile if is_held(rung.seconds, remaining)]
     if not fitting:
-        cheapest = min(worthwhile, key=lambda rung: rung.seconds)
-        margin = f"{cheapest.seconds:.0f} s, with a margin {cheapest.seconds * TIME_SAFETY:.0f}"
-        reason = f"the time is too short: {cheapest.name} takes about {margin}, and {remaining:.0f} s are left"
-        return Step(None, max(gains.values()), True, reason)
+        return Step(None, max(gains.values()), True, _too_late(worthwhile, remaining))
     rung = fitting[0]
     left = "" if remaining == float("inf") else f" of the {remaining:.0f} s that are left"
     amount = _amount(gains[rung.name], measure)
-    skipped = rung is not worthwhile[0]
-    reason = f"{rung.name} is expected to add {amount} to {best}, in about {rung.seconds:.0f} s{left}"
-    return Step(rung.name, gains[rung.name], skipped, reason)
+    takes = "in a time that nobody knows" if rung.seconds is None else f"in about {rung.seconds:.0f} s"
+    reason = f"{rung.name} is expected to add {amount} to {best}, {takes}{left}"
+    skipped = worthwhile[: worthwhile.index(rung)]
+    if skipped:
+        reason += f"; they do not hold {', '.join(other.name for other in skipped)}"
+    return Step(rung.name, gains[rung.name], bool(skipped), reason)
+
+
+def is_held(seconds: float | None, remaining: float) -> bool:
+    """Whether the time that is left holds a rung, with a margin; one whose seconds nobody knows needs some at all."""
+    return remaining > 0 if seconds is None else seconds * TIME_SAFETY <= remaining
+
+
+def _too_late(worthwhile: Sequence[Waiting], remaining: float) -> str:
+    if remaining <= 0:
+        return "the time is too short: none is left"
+    seconds, name = min((rung.seconds or 0.0, rung.name) for rung in worthwhile)
+    margin = f"{seconds:.0f} s, with a margin {seconds * TIME_SAFETY:.0f}"
+    return f"the time is too short: {name} takes about {margin}, and {remaining:.0f} s are left"
 
 
 def least_gain(quality: Quality, measure: Measure) -> float:

@@ -19,10 +19,12 @@ from headstart.planning.choice import (
     choose,
     continue_climbing,
     has_failed,
+    is_held,
     least_gain,
     retry_rate,
     with_average,
 )
+from headstart.planning.empirical_rules import Timing, fit_to_time
 from headstart.planning.judging import Judged
 from headstart.planning.ladder import Climbed, LadderRecord, Rung, row_scores, row_weights
 from headstart.planning.limits import Cost
@@ -37,7 +39,7 @@ from headstart.training.calibrate import calibrate
 from headstart.training.examples import Examples
 
 Tune = Callable[[PlannedRung], TunedRung]
-Time = Callable[[PlannedRung, float], tuple[PlannedRung | None, Decision]]
+Time = Callable[[PlannedRung], Timing]
 # What a second try is called.
 AGAIN = " at a tenth of its rate"
 # Metrics that a probability alone can move are compared in nats; those that count rows, in points.
@@ -110,9 +112,10 @@ class Ladder:
     situation:
         With the probe's score in it.
     time:
-        Forecasts the seconds of a rung that has no forecast, shortens it to what is left, or leaves it out.
+        Measures how fast a rung trains here, where it has no forecast of its seconds.
     tune:
-        Trains and judges a planned rung; it may raise ``KeyboardInterrupt`` to end the climb, which keeps the best.
+        Trains and judges a planned rung; like ``time``, it may raise ``KeyboardInterrupt`` to end the climb, which
+        keeps the best.
     cost:
         What using any of them costs: all have the same backbone.
     """
@@ -145,52 +148,68 @@ class Ladder:
         self._prior = prior_of(conditions_of(situation), kinds, probe=FIRST)
         self._rungs: list[Rung] = list(probes.record.rungs)
         self._steps: list[str] = []
+        self._under_way = "the climb"
+        self._by_clock = False
 
     def climb(self) -> Climb:
         """Try rungs as long as that is worth it, then choose."""
+        try:
+            self._try_all()
+        except KeyboardInterrupt:
+            self._steps.append(f"{self._under_way} was interrupted: the best before it is kept")
+        return self._chosen(self._posterior())
+
+    def _try_all(self) -> None:
+        """Every rung that is worth it, one after the other."""
         waiting = {rung.name: rung for rung in self._plan.rungs}
         while True:
             posterior = self._posterior()
-            waiting = self._timed(waiting, posterior)
+            waiting, left = self._timed(waiting, posterior)
             step = continue_climbing(
-                [Waiting(name, rung.seconds or 0.0) for name, rung in waiting.items()],
+                [Waiting(name, rung.seconds) for name, rung in waiting.items()],
                 list(self._scores),
                 posterior,
                 self._plan.quality,
-                self._countdown.remaining(),
+                left,
                 units=self._units,
                 measure=self._measure,
             )
             self._steps.append(step.reason)
+            self._by_clock |= step.by_clock
             if step.name is None:
-                return self._chosen(posterior)
-            rung = waiting.pop(step.name)
+                return
             self._say(step.reason)
-            try:
-                failed = self._try(step.name, rung, posterior)
-            except KeyboardInterrupt:
-                self._steps.append(f"{step.name} was interrupted: the best before it is kept")
-                return self._chosen(self._posterior())
+            rung, self._under_way = waiting.pop(step.name), step.name
+            failed = self._try(step.name, rung, posterior)
+            self._under_way = "the climb"
             if failed and rung.rate and not step.name.endswith(AGAIN):
                 second = dataclasses.replace(rung, rate=retry_rate(rung.rate))
                 waiting = {step.name + AGAIN: second, **waiting}
 
-    def _timed(self, waiting: dict[str, PlannedRung], posterior: Posterior) -> dict[str, PlannedRung]:
-        """The same rungs, with a forecast of the first that is worth a try; one that time does not hold is left out."""
+    def _timed(self, waiting: dict[str, PlannedRung], posterior: Posterior) -> tuple[dict[str, PlannedRung], float]:
+        """The same rungs and the seconds left, with a forecast of the first that is worth a try and that time holds.
+
+        Those before it that time does not hold any more, however short, are left out.
+        """
         best, least = posterior.best(list(self._scores), self._measure), least_gain(self._plan.quality, self._measure)
-        kept = dict(waiting)
+        kept, left = dict(waiting), self._countdown.remaining()
         for name, rung in waiting.items():
             if posterior.expected_further_gain(name, best, self._measure, units=self._units) < least:
                 continue
-            if rung.seconds is not None or rung.strategy not in ("partial", "full"):
-                return kept
-            timed, decision = self._time(rung, self._countdown.remaining())
-            self._plan = _with_timing(self._plan, rung, timed, decision)
-            if timed is not None:
-                return {**kept, name: timed}
-            self._steps.append(f"{name}: {decision.reason}")
-            del kept[name]
-        return kept
+            if rung.seconds is None and rung.strategy in ("partial", "full"):
+                timing = self._time(rung)
+                left = self._countdown.remaining()
+                timed, decision = fit_to_time(rung, timing, left)
+                self._plan = _with_timing(self._plan, rung, timed, decision)
+                self._by_clock |= decision.by_clock
+                if timed is None:
+                    self._steps.append(f"{name}: {decision.reason}")
+                    del kept[name]
+                    continue
+                kept[name] = timed
+            if is_held(kept[name].seconds, left):
+                break
+        return kept, left
 
     def _try(self, name: str, rung: PlannedRung, before: Posterior) -> bool:
         """Train, judge and record a rung; whether it is worse than the one before it."""
@@ -198,6 +217,7 @@ class Ladder:
         rival = before.best(list(self._scores), self._measure)
         expected = before.expected_further_gain(name, rival, self._measure, units=self._units)
         tuned = self._tune(rung)
+        self._by_clock |= tuned.tuned.out_of_time
         self._tuned[name], self._scores[name] = (
             tuned,
             tuned_scores(tuned, self._probes, self._examples, self._plan.seed),
@@ -238,7 +258,9 @@ class Ladder:
             probes = probes.choosing(choice.name)
         notes = probes.record.notes + (() if kept is None else kept.tuned.notes)
         name = average.said if average is not None and choice.average else choice.name
-        record = LadderRecord(self._plan.metric, name, tuple(self._rungs), notes, tuple(self._steps), choice.reason)
+        record = LadderRecord(
+            self._plan.metric, name, tuple(self._rungs), notes, tuple(self._steps), choice.reason, self._by_clock
+        )
         averaged = self._kept_average(average) if average is not None and choice.average else None
         return Climb(kept, probes, record, self._plan, averaged)
 
@@ -278,13 +300,15 @@ def tuned_scores(rung: TunedRung, probes: Climbed, examples: Examples, seed: int
     """What a fine-tuned rung did on the rows that it was held back from, as if it had run on every deal of the folds.
 
     It is compared with the probe of the very rows that it trained on, calibrated alike; what it did better or worse is
-    added to what the probe does over all deals. Otherwise a lucky fold would be taken for a gain.
+    added to what the probe does over all deals. Otherwise a lucky fold would be taken for a gain. Where the rung's
+    classes were balanced, so are the probe's; thresholds of labels are each model's own.
     """
     held = examples.folds[0][1]
     own = row_scores(examples, held, rung.validation.probabilities, rung.validation.thresholds)
     logits, part = probes.tried[FIRST][0].logits[held], examples.subset(held, ())
     calibration = calibrate(logits, part.targets, part.groups, part.task, seed)
-    thresholds = calibration.thresholds if rung.validation.thresholds is None else rung.validation.thresholds
+    balanced = examples.task.kind == "softmax" and rung.validation.thresholds is not None
+    thresholds = rung.validation.thresholds if balanced else calibration.thresholds
     start = row_scores(examples, held, calibration.probabilities, thresholds)
     usual = probes.scores[FIRST]
     return RowScores(usual.losses + own.losses - start.losses, usual.correct + own.correct - start.correct)

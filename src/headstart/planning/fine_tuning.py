@@ -67,7 +67,7 @@ class Site:
     stop:
         Asked after each step of a training whether to save its state and end.
     ends:
-        Asked after each epoch, with its seconds, whether there is no time for another one.
+        Asked after each epoch with its seconds, whether there is no time for another one, and after each step with 0.
     """
 
     run: Run

@@ -74,6 +74,8 @@ class LadderRecord:
         Why each rung was tried, and why no other was.
     reason:
         Of the choice; empty where there was nothing to choose.
+    by_clock:
+        Whether the budget kept rungs from being tried, or from all their epochs: more time may choose otherwise.
     """
 
     metric: str
@@ -82,6 +84,7 @@ class LadderRecord:
     notes: tuple[str, ...]
     steps: tuple[str, ...] = ()
     reason: str = ""
+    by_clock: bool = False
 
 
 @dataclass(frozen=True)

@@ -118,8 +118,11 @@ GAP_SCATTER = 1.2
 FLOOR_POINTS, FLOOR_NATS = 0.1, 0.005
 # A probe that is not above the most frequent class by more than chance says nothing of the images: labels that do not
 # belong to them can't be learnt by any rung. From one to three standard errors above it, belief grows from none to all.
-# Nor is a probe believed whose calibrated log-loss is no better than that of giving each class its share.
+# Nor is a probe believed whose calibrated log-loss is no better than that of giving each class its share. Where one
+# class has most images, naming it is hard to beat, and a log-loss that is better may be all that a good probe shows: as
+# a second chance to pass, it has to be surer.
 DOUBTED, BELIEVED = 1.0, 3.0
+LOSS_DOUBTED, LOSS_BELIEVED = 2.0, 4.0
 
 
 @dataclass(frozen=True)
@@ -189,7 +192,7 @@ def conditions_of(situation: Situation) -> Conditions:
     if probe is None:
         raise ValueError("the probe has not run: nothing is known of what it leaves to be gained")
     # Half a row is added to both sides, so that a probe without a mistake still has an error.
-    wrong = (probe.rows * (1 - probe.accuracy) + 0.5) / (probe.rows + 1)
+    wrong = (probe.rows * (1 - probe.counted_accuracy) + 0.5) / (probe.rows + 1)
     gap = None if situation.gap is None else situation.gap.total.value
     return Conditions(situation.rows, situation.class_median, gap, 100 * wrong, probe.log_loss, _belief(probe))
 
@@ -290,4 +293,7 @@ def _belief(probe: ProbeScore) -> float:
         return 0.0
     spread = math.sqrt(max(probe.majority * (1 - probe.majority), 0.25 / probe.rows) / probe.rows)
     above = (probe.accuracy - probe.majority) / spread
-    return min(max((above - DOUBTED) / (BELIEVED - DOUBTED), 0.0), 1.0)
+    saved = (probe.chance_loss - probe.log_loss) / max(probe.saved_error, FLOOR_NATS)
+    by_accuracy = (above - DOUBTED) / (BELIEVED - DOUBTED)
+    by_loss = (saved - LOSS_DOUBTED) / (LOSS_BELIEVED - LOSS_DOUBTED)
+    return min(max(by_accuracy, by_loss, 0.0), 1.0)

@@ -14,8 +14,8 @@ class ProbeScore:
 
     Attributes
     ----------
-    accuracy, ci95:
-        Share of rows predicted wholly right, 0 to 1, and its 95 % interval.
+    accuracy:
+        Share of rows predicted wholly right, 0 to 1.
     log_loss:
         Mean over rows, in nats.
     rows:
@@ -24,14 +24,19 @@ class ProbeScore:
         The accuracy of always naming the most frequent class, on the same rows.
     chance_loss:
         The log-loss in nats of always giving each class its share, on the same rows.
+    saved_error:
+        The standard error in nats of what the probe's log-loss is below that one, groups counted once.
+    counted_accuracy:
+        The accuracy as the governing metric counts rows: where that counts classes alike, so does this.
     """
 
     accuracy: float
-    ci95: tuple[float, float]
     log_loss: float
     rows: int
     majority: float
     chance_loss: float
+    saved_error: float
+    counted_accuracy: float
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,11 @@ import numpy as np
 
 from headstart.backbones.backbone import Backbone
 from headstart.data import Dataset
-from headstart.evaluation.intervals import wilson
 from headstart.features.engine import CompiledTrunk
 from headstart.imaging import load_view
 from headstart.planning.empirical_rules import Timing, cuts_of, rung_in_full
 from headstart.planning.fingerprint import Fingerprint
-from headstart.planning.ladder import Climbed, row_losses
+from headstart.planning.ladder import Climbed, row_losses, row_weights
 from headstart.planning.plan import PlannedRung
 from headstart.planning.rule_table import FIRST, VIEWS
 from headstart.planning.situation import ProbeScore, Situation
@@ -22,6 +21,7 @@ from headstart.training.baselines import majority
 from headstart.training.examples import Examples
 from headstart.training.finetuning.defaults import AUGMENT, EPOCHS, WISE_COEFFICIENTS
 from headstart.training.finetuning.view_policy import Policy, needed
+from headstart.training.finetuning.watch import improvement
 
 # What a fine-tuning takes beside its images and the choice of a precision: the network is traced and copied, two graphs
 # are compiled and checked. `bench/regret.py`, its table of forecasts.
@@ -110,15 +110,19 @@ def timing_of(
 
 
 def _probe(climbed: Climbed, examples: Examples) -> ProbeScore:
-    judged = examples.judged
-    scores = climbed.scores[FIRST]
-    right = scores.correct[judged]
-    rows, patterns = len(judged), np.unique(examples.encoded[judged], axis=0, return_counts=True)[1]
-    interval = wilson(float(right.sum()), rows)
-    accuracy, loss = float(right.mean()), float(scores.losses[judged].mean())
-    shares = majority(examples.encoded, rows, examples.task.kind)
-    chance = float(row_losses(examples, examples.targets[judged], shares).mean())
-    return ProbeScore(accuracy, (interval[0], interval[1]), loss, rows, float(patterns.max() / rows), chance)
+    judged, scores = examples.judged, climbed.scores[FIRST]
+    rows, right, losses = len(judged), scores.correct[judged], scores.losses[judged]
+    patterns = np.unique(examples.encoded[judged], axis=0, return_counts=True)[1]
+    chance = row_losses(examples, examples.targets[judged], majority(examples.encoded, rows, examples.task.kind))
+    return ProbeScore(
+        accuracy=float(right.mean()),
+        log_loss=float(losses.mean()),
+        rows=rows,
+        majority=float(patterns.max() / rows),
+        chance_loss=float(chance.mean()),
+        saved_error=improvement(chance, losses, examples.groups[judged]).standard_error,
+        counted_accuracy=float((right * row_weights(examples, climbed.record.metric)).mean()),
+    )
 
 
 def _whole_rate(dataset: Dataset, backbone: Backbone, compiled: CompiledTrunk) -> float:

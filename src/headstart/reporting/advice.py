@@ -20,7 +20,6 @@ from headstart.reporting.evidence import (
     number,
     split_of,
     text,
-    texts,
 )
 from headstart.reporting.findings import CONFLICTING, GROUP_LEAK, LEAK, SHORTCUT, SUSPICIOUS, of_kind
 from headstart.reporting.verdict import FEW_IMAGES, Headline, frequent_class, headline
@@ -284,8 +283,8 @@ def _label_more(case: _Case, weak: _Weak) -> str:
 
 
 def _ran_out_of_time(evidence: RunEvidence) -> bool:
-    """Whether the climb ended at its budget; its record then says how to allow more."""
-    return any("--budget" in step for step in texts(evidence.ladder, "steps"))
+    """Whether the budget decided what was tried."""
+    return evidence.ladder.get("by_clock") is True
 
 
 def _more_data(evidence: RunEvidence) -> str:

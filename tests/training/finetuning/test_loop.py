@@ -200,6 +200,19 @@ def test_a_poisoned_row_ends_the_training_at_its_best_point(tiny: ModuleType, tm
     same(again, trained)
 
 
+@pytest.mark.parametrize(("polls", "epochs"), [(0, 0), (8, 1), (7, 1)])
+def test_where_the_time_ends_the_best_epoch_until_then_is_kept(tiny: ModuleType, polls: int, epochs: int) -> None:
+    """Of six steps an epoch: in the first one, in the second one, and between them."""
+    problem = tiny.Problem().changed(epochs=5)
+    over = tiny.after(polls)
+    trained = problem.training(ends=lambda seconds: over()).run()
+    assert trained.out_of_time
+    assert trained.notes[0] == f"the time ended after epoch {epochs} of 5"
+    assert [row.epoch for row in trained.history] == list(range(epochs + 1))
+    assert trained.best_epoch <= epochs
+    assert not problem.training().run().out_of_time
+
+
 @pytest.mark.parametrize("batch", [8, 44])
 def test_an_absurd_rate_leaves_a_usable_model(tiny: ModuleType, batch: int) -> None:
     """Weights of about 1e30 overflow: at a later step of the epoch, or only when the validation rows are judged."""

@@ -69,7 +69,8 @@ class Training:
     stop:
         Asked before each epoch and after each step whether to save and raise :class:`Interrupted`.
     ends:
-        Asked after each epoch, with its seconds, whether to take the best so far; only where one process trains.
+        Asked after each epoch with its seconds, and after each step with 0, whether to take the best so far; only where
+        one process trains.
     """
 
     def __init__(
@@ -114,6 +115,7 @@ class Training:
         self._stopping = EarlyStopping(recipe.waits)
         self._history: list[EpochRow] = []
         self._notes: list[str] = []
+        self._out_of_time = False
         self._epoch, self._batch, self._step, self._sums = 0, 0, 0, [0.0, 0.0]
         self._start = {key: value.detach().clone() for key, value in learner.state_dict().items()}
         self._best: dict[str, Tensor] = {}
@@ -144,7 +146,7 @@ class Training:
             self._sums = [0.0, 0.0]
             self._save()
             if self._epoch < self._recipe.epochs and self._ends(time.perf_counter() - started):
-                self._notes.append(f"the time ended after epoch {self._epoch} of {self._recipe.epochs}")
+                self._run_out_of_time()
                 break
         coefficient = self._interpolate()
         if self._warning:
@@ -161,7 +163,12 @@ class Training:
             tuple(self._history),
             tuple(self._notes),
             overfitted=self._warning is not None,
+            out_of_time=self._out_of_time,
         )
+
+    def _run_out_of_time(self) -> None:
+        self._out_of_time = True
+        self._notes.append(f"the time ended after epoch {self._epoch} of {self._recipe.epochs}")
 
     def _interpolate(self) -> float:
         """Leave the learner at the best epoch, or half way to it from the start where validation prefers that."""
@@ -180,7 +187,7 @@ class Training:
         return max(1, self._recipe.batch_size // self._fabric.world_size)
 
     def _train_epoch(self) -> bool:
-        """One pass over the rows, from where the last interruption left it; False where the loss was lost."""
+        """One pass over the rows, from where the last interruption left it; False where it did not come to its end."""
         epoch, recipe, views = self._epoch, self._recipe, self._rows.views
         number = view_number(recipe.policy, epoch)
         order = shard(self._order(epoch), rank=self._fabric.global_rank, world=self._fabric.world_size)
@@ -205,6 +212,9 @@ class Training:
             self._sums = [self._sums[0] + loss * seen, self._sums[1] + seen]
             self._batch += 1
             self._end_if_asked()
+            if self._ends(0.0):
+                self._run_out_of_time()
+                return False
         return True
 
     def _end_if_asked(self) -> None:

@@ -69,6 +69,8 @@ class Trained:
         What a person should hear: why it stopped early, that it diverged.
     overfitted:
         Whether the validation loss rose while the training loss fell.
+    out_of_time:
+        Whether it was ended before its last epoch because no time was left.
     """
 
     weights: Weights
@@ -78,3 +80,4 @@ class Trained:
     history: tuple[EpochRow, ...]
     notes: tuple[str, ...]
     overfitted: bool = False
+    out_of_time: bool = False

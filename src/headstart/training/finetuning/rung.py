@@ -86,7 +86,8 @@ def _held_back(ground: Ground, wish: Wish, head: LinearModel, tell: Tell, first:
     )
     best = second if better else first
     notes = (*first.notes, *(note for note in second.notes if note not in first.notes), note)
-    return dataclasses.replace(best, history=(*first.history, *second.history), notes=notes)
+    late = first.out_of_time or second.out_of_time
+    return dataclasses.replace(best, history=(*first.history, *second.history), notes=notes, out_of_time=late)
 
 
 def held_back(wish: Wish, cut: int, stages: int) -> Wish | None:

@@ -100,10 +100,12 @@ class Session:
         reference: npt.NDArray[np.float64] | None = None  # of the last cut that gained more than noise
         history: list[EpochRow] = []
         notes: list[str] = []
+        out_of_time = False
         fruitless, tensors = 0, dict[str, npt.NDArray[np.float32]]()
         for cut in range(len(self._ground.backbone.stages) - 1, -1, -1):
             found = self.train(cut, head, tensors)
             history += found.history
+            out_of_time |= found.out_of_time
             notes += [note for note in found.notes if note not in notes]
             if best is None or found.losses.mean() < best.losses.mean():
                 best = found
@@ -116,7 +118,7 @@ class Session:
                 break
             head, tensors = best.weights.head, best.weights.tensors
         assert best is not None
-        return dataclasses.replace(best, history=tuple(history), notes=tuple(notes))
+        return dataclasses.replace(best, history=tuple(history), notes=tuple(notes), out_of_time=out_of_time)
 
     def _score(self, probabilities: npt.NDArray[np.float64]) -> float:
         """The governing metric of the held-out rows, by the decisions that the saved model will take."""
@@ -235,5 +237,6 @@ class Session:
             trained.notes,
             self._wish.augment,
             trained.overfitted,
+            trained.out_of_time,
             self._balance.thresholds,
         )

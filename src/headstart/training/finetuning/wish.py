@@ -46,7 +46,7 @@ class Ground:
     stop:
         Asked after each step whether to save the state and end.
     ends:
-        Asked after each epoch, with its seconds, whether there is no time for another one.
+        Asked after each epoch with its seconds, whether there is no time for another one, and after each step with 0.
     """
 
     backbone: Backbone
@@ -112,6 +112,8 @@ class Tuned:
         The augmentation, and the transforms of it that were left out.
     overfitted:
         Whether the validation loss rose while the training loss fell.
+    out_of_time:
+        Whether some training was ended before its last epoch because no time was left.
     thresholds:
         C positive numbers where exclusive classes were balanced: the class of the largest probability over threshold is
         the one to name.
@@ -128,6 +130,7 @@ class Tuned:
     notes: tuple[str, ...]
     augment: str = AUGMENT
     overfitted: bool = False
+    out_of_time: bool = False
     thresholds: tuple[float, ...] | None = None
 
 
