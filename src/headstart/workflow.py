@@ -28,7 +28,7 @@ from headstart.explaining.neighbours import training_table
 from headstart.features.compiling import compile_trunk
 from headstart.features.engine import CompiledTrunk, Say
 from headstart.features.extract import probe_trunk
-from headstart.planning.ascent import can_train, climb_within, draft, look, why_not_climb
+from headstart.planning.ascent import TOO_FEW, can_train, climb_within, draft, look, why_not_climb
 from headstart.planning.backbone_choice import BackboneChoice, Chooser, entrants_of
 from headstart.planning.command import command_of, request_of
 from headstart.planning.decisions import Decider, check_decisions
@@ -272,7 +272,9 @@ def plan(
         given=found.protocol.selection == "val",
         trainable=can_train(),
     )
-    timings = timings_of(dataset, examples, backbone, found.compiled) if situation.trainable else {}
+    kept_back = TOO_FEW if found.protocol.test == "nested" else ""
+    tunes = situation.trainable and not kept_back
+    timings = timings_of(dataset, examples, backbone, found.compiled) if tunes else {}
     return draft(
         dataset,
         examples,
@@ -284,6 +286,7 @@ def plan(
         countdown.budget,
         spare=math.inf,
         left=lambda: left,
+        kept_back=kept_back,
     )
 
 

@@ -226,6 +226,18 @@ def test_a_draft_is_a_plan_that_can_be_read_with_a_reason_for_every_decision() -
     assert {"first", "image_size", "crop", "metric", "validation", "tuning", "rungs", "rate", "augment"} <= set(keys)
 
 
+def test_what_keeps_a_fit_at_its_probes_is_the_reason_in_the_plan() -> None:
+    data = DataIdentity("mine", 280, 7, "0" * 64)
+    plan = draft_plan(WANTED, data, _situation(), TIMINGS, 90.0, kept_back="too few images")
+    told = {decision.key: decision for decision in plan.decisions}
+    assert _draft(_situation()).rungs != ()
+    assert plan.rungs == ()
+    assert (told["tuning"].value, told["tuning"].reason) == ("no", "too few images")
+    assert not [key for key in told if key.startswith("rungs")]
+    missing = draft_plan(WANTED, data, _situation(trainable=False), {}, 90.0, kept_back="too few images")
+    assert "headstart[train]" in {decision.key: decision.reason for decision in missing.decisions}["tuning"]
+
+
 def test_fixed_rules_know_what_fine_tuning_does() -> None:
     plan = _draft(_situation(), math.inf)
     assert plan.rungs[0].views == Recipe().policy.views

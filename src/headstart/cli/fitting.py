@@ -31,6 +31,8 @@ from headstart.cli.options import (
     Quality,
     Root,
     RunBackbone,
+    Test,
+    split_or_fraction,
 )
 from headstart.cli.output import progress, say
 from headstart.cli.runs import log_finished, tracking_server
@@ -64,9 +66,7 @@ def fit(
             help="auto, prototype, linear_probe, linear_probe_all_stages, partial, progressive, full or scratch."
         ),
     ] = "auto",
-    test: Annotated[
-        str | None, typer.Option(metavar="FRACTION|SPLIT", help="Hold out this fraction, or test on this split.")
-    ] = None,
+    test: Test = None,
     metric: Metric = "accuracy",
     costs: CostFile = None,
     corrections: Corrections = None,
@@ -123,7 +123,7 @@ def fit(
         max_size=max_size,
         max_latency=max_latency,
         strategy=strategy,
-        test=_split_or_fraction(test),
+        test=split_or_fraction(test),
         metric=metric,
         seed=seed,
         engine=engine.value,
@@ -220,10 +220,3 @@ def _interrupted(run: Path) -> Path:
     if not (run / "run.json").is_file():
         raise RunError(f"{run} holds no run to go on with")
     return run
-
-
-def _split_or_fraction(text: str | None) -> str | float | None:
-    try:
-        return None if text is None else float(text)
-    except ValueError:
-        return text

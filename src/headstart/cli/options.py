@@ -47,6 +47,9 @@ Data = Annotated[
     typer.Argument(metavar="DATA", help="A folder per class, train/ val/ test/, a CSV or Parquet table, or a zip."),
 ]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or the model folder in it.")]
+Test = Annotated[
+    str | None, typer.Option(metavar="FRACTION|SPLIT", help="Hold out this fraction, or test on this split.")
+]
 Metric = Annotated[
     str,
     typer.Option(
@@ -89,3 +92,11 @@ AllowLeaks = Annotated[
 FixLeaks = Annotated[
     bool, typer.Option("--fix-leaks", help="Leave copies of what judges them out of training, and go on.")
 ]
+
+
+def split_or_fraction(text: str | None) -> str | float | None:
+    """What ``--test`` says: a fraction to hold out, or the name of a split."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text

@@ -24,6 +24,8 @@ from headstart.cli.options import (
     Quality,
     Root,
     RunBackbone,
+    Test,
+    split_or_fraction,
 )
 from headstart.cli.output import progress, say
 
@@ -37,6 +39,7 @@ def plan(
     backbones: Backbones = None,
     max_size: MaxSize = None,
     max_latency: MaxLatency = None,
+    test: Test = None,
     metric: Metric = "accuracy",
     seed: Annotated[int, typer.Option(min=0, help="Of splits and folds.")] = 0,
     engine: EngineOption = Engine.auto,
@@ -59,6 +62,7 @@ def plan(
         backbones=backbones,
         max_size=max_size,
         max_latency=max_latency,
+        test=split_or_fraction(test),
         metric=metric,
         seed=seed,
         engine=engine.value,

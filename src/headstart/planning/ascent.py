@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 # With fewer seconds left no rung could be trained, so none is looked for: a survey takes some, and so does a set-up.
 LEAST_CLIMB = 2 * STARTUP_SECONDS
+# Why a fit on so few images ends at its probes.
+TOO_FEW = "too few images to hold any out as a test, so only probes are compared; --test 0.2 lets rungs be tried"
 # Images that are decoded for the fingerprint of a fit: their sizes and colours are known well enough from these.
 _LOOKED_AT = 2000
 
@@ -92,7 +94,7 @@ def why_not_climb(countdown: Countdown, *, nested: bool) -> Step | None:
     if not can_train():
         reason = 'only probes are fitted: pip install "headstart[train]" lets a fit try more, within its --budget'
     elif nested:
-        reason = "too few images to hold any out as a test, so only probes are compared; --test 0.2 lets rungs be tried"
+        reason = TOO_FEW
     elif not countdown.holds(LEAST_CLIMB):
         left = f"{countdown.remaining():.0f} s of the budget of {countdown.budget} are left"
         reason = f"only probes are fitted: {left}, too little to train more; allow more with --budget"
@@ -187,6 +189,7 @@ def draft(
     *,
     spare: float,
     left: Callable[[], float],
+    kept_back: str = "",
 ) -> Plan:
     """Look ahead, and let the rules draft a plan for what is left of the budget.
 
@@ -196,6 +199,8 @@ def draft(
         Seconds that looking ahead may take from the rungs; infinite where none will be trained.
     left:
         Seconds that the rungs have, asked when looking ahead is done.
+    kept_back:
+        Why no rung is tried, whatever the rules say; empty where they decide.
     """
     backbone = choice.backbone
     wanted = Wanted(
@@ -209,7 +214,9 @@ def draft(
     )
     names = [stage.name for stage in backbone.stages]
     outlook = look_ahead(examples, climbed, names, seconds=spare, seed=options.seed)
-    return choice.told(draft_plan(wanted, identity_of(dataset), situation, timings, left(), outlook=outlook))
+    data = identity_of(dataset)
+    plan = draft_plan(wanted, data, situation, timings, left(), outlook=outlook, kept_back=kept_back)
+    return choice.told(plan)
 
 
 def identity_of(dataset: Dataset) -> DataIdentity:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headstart.planning.choice import Quality
 from headstart.planning.empirical_rules import Timing, rungs_rule
@@ -39,6 +39,7 @@ def draft_plan(
     *,
     considered: tuple[Considered, ...] = (),
     outlook: Outlook = NO_OUTLOOK,
+    kept_back: str = "",
     table: PriorTable = TABLE,
 ) -> Plan:
     """Apply all rules.
@@ -51,6 +52,8 @@ def draft_plan(
         What the budget leaves for fine-tuning, the end's reserve taken off; may be infinite.
     outlook:
         What the features tell beside the rungs.
+    kept_back:
+        Why no rung is tried, whatever the rules say; empty where they decide.
 
     Raises
     ------
@@ -60,6 +63,8 @@ def draft_plan(
     crop, crop_decision = crop_rule(situation)
     validation, validation_decision = validation_rule(situation)
     tunes, tuning_decision = tuning_rule(situation)
+    if tunes and kept_back:
+        tunes, tuning_decision = False, replace(tuning_decision, value="no", reason=kept_back)
     rungs, rung_decisions = rungs_rule(situation, timings, seconds, table=table) if tunes else ((), ())
     plan = Plan(
         schema=SCHEMA,
