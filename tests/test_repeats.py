@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from headstart import cli, repeats
 from headstart.errors import OptionError, RecordError, RunError
 from headstart.planning.options import Options
+from headstart.planning.plan import DataIdentity, Plan, Validation
 from headstart.records import to_json
 from headstart.repeats import FILE, fit_repeatedly, read_repeats, spread_of
 from headstart.reporting import terminal
@@ -34,6 +35,7 @@ class Fits:
     def __init__(self, *, test: str = "given", seconds: float = 10.0, climb: float = 0.0) -> None:
         self.test, self.fixed, self.climb, self.now = test, seconds, climb, 0.0
         self.seeds: list[int] = []
+        self.plans: list[Plan | None] = []
         self.budgets: list[float | None] = []
         self.interrupt_at: int | None = None
 
@@ -48,6 +50,7 @@ class Fits:
         source: Any,
         options: Options,
         *,
+        plan: Plan | None,
         out: Path,
         progress: Any,
         say: Callable[[str], None],
@@ -59,6 +62,7 @@ class Fits:
             out, "clouds", {"source": str(source), **dataclasses.asdict(options)}, seed=options.seed
         ) as run:
             self.seeds.append(options.seed)
+            self.plans.append(plan)
             self.budgets.append(None if countdown is None else countdown.budget.seconds)
             climb = self.climb if countdown is None else min(self.climb, max(0.0, countdown.until_end() - self.fixed))
             self.now += self.fixed + climb
@@ -100,6 +104,17 @@ def test_the_record_has_every_fit_and_the_mean_with_its_interval(fits: Fits, tmp
     assert set(record.scores) == {"accuracy", "log_loss"}  # one that is nowhere defined has no mean
     assert record.test_to_train == 0
     assert "not which images test" in record.covers
+
+
+def test_each_fit_follows_the_plan_with_its_own_seed(fits: Fits, tmp_path: Path) -> None:
+    judged, data = Validation("folds", 5, 1, grouped=False), DataIdentity("clouds", 300, 3, "0" * 64)
+    plan = Plan(
+        1, data, "lite0", 9, 96, "crop", "accuracy", "linear_probe", (), judged, "5m", "fast", None, None, 5, ()
+    )
+    fit_repeatedly("clouds", CLIMBING, 3, plan=plan, out=tmp_path / "run")
+    assert fits.seeds == [5, 6, 7]
+    assert fits.plans == [dataclasses.replace(plan, seed=seed) for seed in fits.seeds]
+    assert fits.budgets[0] == pytest.approx(100, abs=1), "a third of the plan's budget"
 
 
 def test_where_the_test_is_drawn_anew_the_interval_is_widened(fits: Fits, tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ import numpy as np
 from headstart.data import Source
 from headstart.errors import OptionError, RunError
 from headstart.features.engine import Say
+from headstart.planning.following import followed
 from headstart.planning.options import Options
+from headstart.planning.plan import Plan
 from headstart.records import from_json
 from headstart.runs import Progress, Run
 from headstart.runs.budget import Budget, Countdown
@@ -130,6 +132,7 @@ def fit_repeatedly(
     options: Options | None = None,
     repeats: int = 1,
     *,
+    plan: Plan | None = None,
     out: str | Path | None = None,
     progress: Progress | None = None,
     say: Say = _LOG.warning,
@@ -154,8 +157,8 @@ def fit_repeatedly(
         Called once, when all fits are written, and before the run counts as finished.
     stop:
         As for a single fit; between fits it ends the command, and the same call goes on from there.
-    source, options, out, progress, say, countdown:
-        As for a single fit.
+    source, options, plan, out, progress, say, countdown:
+        As for a single fit; of a plan, the fits after the first take another seed.
 
     Notes
     -----
@@ -171,11 +174,10 @@ def fit_repeatedly(
     """
     if repeats < 1:
         raise OptionError(f"{repeats} repeats are no fit: give 1 or more")
-    options = options or Options()
-    options.check()
+    options, plan = followed(options or Options(), plan)
     if options.strategy == "auto":
         countdown = countdown or Countdown.from_now(options.time())
-    series = _Series(source, options, repeats, progress, say, stop, countdown)
+    series = _Series(source, options, plan, repeats, progress, say, stop, countdown)
 
     def follow(run: Run) -> None:
         if repeats > 1:
@@ -186,7 +188,9 @@ def fit_repeatedly(
     if countdown is not None and repeats > 1:
         waiting = repeats if out is None else sum(not done for done in series.finished_in(Path(out)))
         share = _share(countdown, waiting)
-    return fit(source, options, out=out, progress=progress, say=say, deliver=follow, stop=stop, countdown=share)
+    return fit(
+        source, options, plan=plan, out=out, progress=progress, say=say, deliver=follow, stop=stop, countdown=share
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,6 +199,7 @@ class _Series:
 
     source: Source
     options: Options
+    plan: Plan | None
     repeats: int
     progress: Progress | None
     say: Say
@@ -240,6 +245,7 @@ class _Series:
         fit(
             self.source,
             dataclasses.replace(self.options, seed=seed),
+            plan=None if self.plan is None else dataclasses.replace(self.plan, seed=seed),
             out=folder,
             progress=self.progress,
             say=lambda line: self.say(f"{name}: {line}"),

@@ -34,6 +34,7 @@ from headstart.planning.command import command_of, request_of
 from headstart.planning.decisions import Decider, check_decisions
 from headstart.planning.finalist import Finalist, blas_threads, model_of, of_climb, of_probes, of_rung
 from headstart.planning.fine_tuning import Site, check_fine_tuning, fine_tune_rung
+from headstart.planning.following import followed, require_stages
 from headstart.planning.judging import (
     Judged,
     baseline_scores,
@@ -43,6 +44,7 @@ from headstart.planning.judging import (
 from headstart.planning.ladder import Climbed, LadderRecord, candidates, climb
 from headstart.planning.options import Options
 from headstart.planning.plan import Plan
+from headstart.planning.same_data import identity_of, require_same_data, require_validation, validation_of
 from headstart.planning.surveying import situation_of, timings_of
 from headstart.reporting.evaluation_record import evaluation_record
 from headstart.reporting.illustrations import illustrator_of
@@ -68,6 +70,7 @@ def fit(
     source: Source,
     options: Options | None = None,
     *,
+    plan: Plan | None = None,
     out: str | Path | None = None,
     progress: Progress | None = None,
     say: Say = _LOG.warning,
@@ -83,6 +86,8 @@ def fit(
         What :func:`headstart.load` takes: a folder, a table, a zip, a DataFrame, or ``(images, labels)``.
     options:
         What is wanted; see :class:`Options`.
+    plan:
+        What to follow, in place of the file that the options name.
     out:
         The run folder; by default ``runs/<data name>-<n>`` below the current folder.
     progress:
@@ -102,8 +107,8 @@ def fit(
     headstart.errors.HeadstartError
         With the file or value and the way out. The store keeps every feature computed until then.
     """
-    options, progress, clock = options or Options(), progress or SilentProgress(), Stopwatch()
-    options.check()
+    progress, clock = progress or SilentProgress(), Stopwatch()
+    options, plan = followed(options or Options(), plan)
     # A strategy that was named is seen through.
     countdown = (countdown or Countdown.from_now(options.time())) if options.strategy == "auto" else None
     if options.offline:
@@ -112,6 +117,8 @@ def fit(
         dataset = _loaded(source, options)
         costs = check_decisions(options, dataset)
         entrants = entrants_of(options, countdown, say)
+        if plan is not None:
+            require_stages(plan, len(entrants.backbones[0].stages))
     if options.strategy in FINE_TUNED:
         with clock.section("fine-tune"):
             for backbone in entrants.backbones:
@@ -122,6 +129,9 @@ def fit(
             run.write(corrections.FILE, Path(options.corrections).read_bytes())
         material = _material(dataset, options, clock, progress, say)
         dataset = _kept(material, options)
+        if plan is not None:
+            require_same_data(plan, identity_of(dataset))
+            require_validation(plan, validation_of(*_protocol(dataset, options)))
         choice = Chooser(options, _protocol, run, countdown, clock, progress, say).choose(dataset, entrants)
         found = _probe(choice, options, clock, progress, say)
         dataset, given = found.dataset, found.protocol.selection == "val"
@@ -130,7 +140,7 @@ def fit(
         if countdown is None:
             finalist, record = _as_asked(found, site, decider, options, clock)
         else:
-            finalist, record = _climbed(found, choice, site, decider, options, countdown, clock)
+            finalist, record = _climbed(found, choice, site, decider, plan, options, countdown, clock)
         with clock.section("evaluate"), blas_threads(len(dataset)):
             model, tested = model_of(finalist, site, options), _tested(found, finalist, decider, options)
             metrics = _metrics(model.record, dataset, finalist.validation, tested, found.protocol, options)
@@ -172,6 +182,7 @@ def _climbed(
     choice: BackboneChoice,
     site: Site,
     decider: Decider,
+    plan: Plan | None,
     options: Options,
     countdown: Countdown,
     clock: Stopwatch,
@@ -187,7 +198,7 @@ def _climbed(
         write_model(site.run.path("model"), model_of(finalist, site, options))
         site.say(_usable(finalist, site.dataset, countdown, options.seed))
     with clock.section("climb"):
-        climbing = climb_within(site, choice, options, found.compiled, countdown)
+        climbing = climb_within(site, choice, plan, options, found.compiled, countdown)
     if climbing.leaves(found.climbed):
         finalist = decider.of(of_climb(climbing, found.compiled, site, clock))
     return finalist, climbing.record
@@ -253,8 +264,8 @@ def plan(
     headstart.errors.HeadstartError
         As :func:`fit` does.
     """
-    options, progress = options or Options(), progress or SilentProgress()
-    options.check()
+    progress = progress or SilentProgress()
+    options, _ = followed(options or Options())
     countdown = countdown or Countdown.from_now(options.time())
     dataset, clock = _loaded(source, options), Stopwatch()
     check_decisions(options, dataset)
@@ -276,7 +287,6 @@ def plan(
     tunes = situation.trainable and not kept_back
     timings = timings_of(dataset, examples, backbone, found.compiled) if tunes else {}
     return draft(
-        dataset,
         examples,
         found.climbed,
         choice,

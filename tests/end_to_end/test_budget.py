@@ -49,17 +49,22 @@ def test_too_little_time_gives_the_probe_and_a_plan_that_can_be_edited(
     assert ladder["chosen"].startswith(("linear_probe", "prototype"))
     assert "of the budget of 2s are left" in ladder["steps"][0]
 
-    planned = headstart("plan", pictures, *SMALL[:2], "--budget", "1s", "--out", "plan.json")
+    planned = headstart("plan", pictures, *SMALL, "--budget", "1s", "--out", "plan.json")
     assert planned.code == 0, planned.err
     plan = read_plan(work / "plan.json")
     assert plan.rungs == ()
+    assert plan.data.images == {"blue": 30, "red": 30}
     rung = PlannedRung("partial", 7, 2, 1, 1e-4, "light", 5.0)
     edited = dataclasses.replace(plan, rungs=(rung,), quality="best", budget="2m")
     (work / "edited.json").write_text(to_json(edited))
-    followed = headstart("fit", pictures, *SMALL, "--plan", "edited.json", "--out", "second")
+    followed = headstart("fit", pictures, *SMALL[2:], "--plan", "edited.json", "--budget", "3m", "--out", "second")
     assert followed.code == 0, followed.err
     assert "usable now: " in followed.err
-    assert read_plan(work / "second" / "plan.json").rungs == (rung,)
+    kept = read_plan(work / "second" / "plan.json")
+    assert (kept.budget, kept.quality, kept.image_size) == ("3m", "best", 64)
+    assert [(one.name, one.epochs, one.rate, one.augment) for one in kept.rungs] == [(rung.name, 1, 1e-4, "light")]
+    assert kept.rungs[0].seconds != rung.seconds, "measured here, or not yet"
+    assert json.loads((work / "second" / "run.json").read_text())["request"]["quality"] == "best"
     assert json.loads((work / "second" / "fingerprint.json").read_text())["images"] == 45
     second = json.loads((work / "second" / "ladder.json").read_text())
     tried = [found["strategy"] for found in second["rungs"]]
@@ -68,12 +73,35 @@ def test_too_little_time_gives_the_probe_and_a_plan_that_can_be_edited(
     changed = json.loads((work / "edited.json").read_text())
     (work / "odd.json").write_text(json.dumps({**changed, "colour": "blue"}))
     (work / "deep.json").write_text(json.dumps({**changed, "rungs": [{**changed["rungs"][0], "cut": 12}]}))
+    (work / "judged.json").write_text(json.dumps({**changed, "validation": {**changed["validation"], "repeats": 2}}))
+    assert "the plan's validation is 5 folds dealt 2 times" in _refused(headstart, pictures, "judged.json")
+    assert "--seed 5 contradicts the plan" in _refused(headstart, pictures, "edited.json", "--seed", "5")
     (pictures / "red" / "0.png").unlink()
-    for name, word in (("odd.json", "colour"), ("deep.json", "cut"), ("edited.json", "made for")):
-        refused = headstart("fit", pictures, *SMALL, "--plan", name, "--out", f"refused-{name}")
-        assert refused.code == 2, refused.err
-        assert word in refused.err
-        assert "Traceback" not in refused.err
+    for name, word in (("odd.json", "colour"), ("deep.json", "cut"), ("edited.json", ": 1 image of 'red' fewer; plan")):
+        assert word in _refused(headstart, pictures, name, "--budget", "1s"), "though nothing would climb"
+
+
+def _refused(headstart: Callable[..., Any], pictures: Path, plan: str, *options: str) -> str:
+    """The one line that a fit ends with, which leaves no run folder."""
+    done = headstart("fit", pictures, *SMALL, "--plan", plan, *options)
+    assert done.code == 2, done.err
+    assert "Traceback" not in done.err
+    assert not (pictures.parent / "work" / "runs").exists()
+    return str(done.err.strip().splitlines()[-1])
+
+
+def test_a_plan_says_where_a_fit_would_end_at_its_probes(
+    headstart: Callable[..., Any], pictures: Path, tmp_path: Path
+) -> None:
+    planned = headstart("plan", pictures, "--image-size", "64", "--out", "plan.json", "--budget", "2m")
+    assert planned.code == 0, planned.err
+    assert "too few images to hold any out as a test" in planned.out
+    plan = read_plan(tmp_path / "work" / "plan.json")
+    assert plan.rungs == ()
+    assert [decision.value for decision in plan.decisions if decision.key == "tuning"] == ["no"]
+    ladder = headstart("fit", pictures, "--plan", "plan.json", "--out", "run")
+    assert ladder.code == 0, ladder.err
+    assert "too few images to hold any out as a test" in ladder.err
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
@@ -85,9 +113,9 @@ def test_an_interrupted_climb_keeps_the_best_and_finishes(
     for number in range(0, 120, 3):  # labels that can't all be learnt, so that a rung is worth a try
         (pictures / "blue" / f"{number}.png").rename(pictures / "red" / f"other-{number}.png")
     work = tmp_path / "work"
-    planned = headstart("plan", pictures, "--image-size", "64", "--budget", "1s", "--out", "plan.json")
+    planned = headstart("plan", pictures, *SMALL, "--budget", "1s", "--out", "plan.json")
     assert planned.code == 0, planned.err
-    rung = PlannedRung("partial", 7, 2, 5000, 1e-4, "light", 5.0)
+    rung = PlannedRung("partial", 7, 2, 5000, 1e-4, "light")
     plan = dataclasses.replace(read_plan(work / "plan.json"), rungs=(rung,), quality="best", budget="5h")
     (work / "long.json").write_text(to_json(plan))
     command = [sys.executable, "-m", "headstart.cli", "fit", str(pictures), *SMALL, "--plan", "long.json"]

@@ -16,6 +16,7 @@ from headstart.planning import backbone_choice
 from headstart.planning.backbone_choice import LEAST_SECONDS, USUAL_SHARE, BackboneChoice, Chooser, entrants_of
 from headstart.planning.backbone_race import Pace
 from headstart.planning.entrants import Entrants, label_of
+from headstart.planning.following import followed
 from headstart.planning.options import Options
 from headstart.planning.plan import DataIdentity, Decision, Plan, Validation
 from headstart.records import to_json
@@ -77,14 +78,12 @@ def test_the_usual_ones_race_where_nothing_is_said_and_there_is_time() -> None:
     assert _labels(entrants_of(Options(strategy="full"), None, print)) == [LABEL.format(224)]
 
 
-def test_a_plan_names_its_backbone_and_image_size(tmp_path: Path) -> None:
+def test_a_plan_names_its_backbone_image_size_and_limits(tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     path.write_text(to_json(_plan(max_size="20MB")))
-    options = Options(plan=str(path))
+    options, _ = followed(Options(plan=str(path)))
     assert _labels(entrants_of(options, _countdown("10m"), print)) == [LABEL.format(96)]
-    assert _labels(entrants_of(dataclasses.replace(options, image_size=64), None, print)) == [LABEL.format(64)]
     assert options.limits().size == 20e6
-    assert dataclasses.replace(options, max_size="5MB", max_latency="9ms").limits().size == 5e6
 
 
 @pytest.mark.parametrize(

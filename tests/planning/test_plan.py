@@ -21,17 +21,14 @@ from headstart.planning.plan import (
     PlannedRung,
     Validation,
     check_plan,
-    identify,
     read_plan,
-    require_backbone,
-    require_same_data,
 )
 from headstart.planning.power_law import PowerLaw
 from headstart.records import to_json
 
 PLAN = Plan(
     schema=1,
-    data=DataIdentity("scans", 300, 4, "ab" * 32),
+    data=DataIdentity("scans", 300, 2, "ab" * 32, {"sound": 200, "ill": 100}),
     backbone="bundled/tf_efficientnet_lite0",
     stages=9,
     image_size=224,
@@ -39,7 +36,7 @@ PLAN = Plan(
     metric="accuracy",
     first="linear_probe",
     rungs=(
-        PlannedRung("linear_probe_all_stages", 9, seconds=0.2),
+        PlannedRung("progressive", 0, 4, 2, 1e-3, "light", seconds=90.0),
         PlannedRung("partial", 7, 4, 12, 1e-3, "medium", 21.5, ExpectedGain(2.1, 3.0)),
         PlannedRung("partial", 4, 4, 8, 1e-3, "medical"),
         PlannedRung("full", 0, None, 6, 1e-3, "none"),
@@ -139,7 +136,8 @@ def test_a_sensible_edit_is_taken(tmp_path: Path) -> None:
         (("image_size",), 224.5, "image_size: expected int"),
         (("crop",), "stretch", "crop: 'stretch' is none of 'crop', 'squash'"),
         (("metric",), "acuracy", "metric: unknown metric 'acuracy'"),
-        (("first",), "partial", "first: 'partial' is none of"),
+        (("first",), "prototype", "first: 'prototype' can't be: every other rung starts from linear_probe"),
+        (("data", "images", "ill"), "many", r"data: images.ill: expected int"),
         (("seed",), -1, "seed: -1 is negative"),
         (("budget",), "30", "budget: a budget of 30 has no unit"),
         (("budget",), "soon", "budget: 'soon' is no budget"),
@@ -151,8 +149,9 @@ def test_a_sensible_edit_is_taken(tmp_path: Path) -> None:
         (("validation", "repeats"), 0, "validation.repeats: 0 repeats"),
         (("validation", "method"), "split", "validation.folds: a split has 1 fold and 1 repeat"),
         (("validation", "method"), "folds", "validation.repeats: 4 repeats can't be: give 1 with the method folds"),
-        (("rungs", 0, "cut"), 4, r"rungs\[0\].cut: linear_probe_all_stages trains no stage: its cut is 9, not 4"),
-        (("rungs", 0, "epochs"), 5, r"rungs\[0\].epochs: linear_probe_all_stages trains no stage: leave it null"),
+        (("rungs", 0, "strategy"), "linear_probe", r"rungs\[0\].strategy: linear_probe trains no stage and races"),
+        (("rungs", 0, "strategy"), "prototype", r"rungs\[0\].strategy: prototype .* in any case: leave this rung out"),
+        (("rungs", 0, "cut"), 4, r"rungs\[0\].cut: progressive chooses its cuts itself: give 0, not 4"),
         (("rungs", 1, "strategy"), "partly", r"rungs\[1\].strategy: unknown strategy 'partly'"),
         (("rungs", 1, "cut"), 9, r"rungs\[1\].cut: 9 is out of range: .* above cut 0 to 8"),
         (("rungs", 1, "cut"), -1, r"rungs\[1\].cut: -1 is out of range"),
@@ -170,7 +169,6 @@ def test_a_sensible_edit_is_taken(tmp_path: Path) -> None:
         (("rungs", 1, "seconds"), -1, r"rungs\[1\].seconds: -1.0 is no time"),
         (("rungs", 1, "gain", "sd"), None, r"rungs\[1\].gain: it has no finite mean"),
         (("rungs", 2, "cut"), 7, r"rungs\[2\]: partial above cut 7 is in the plan already"),
-        (("rungs", 0, "strategy"), "linear_probe", r"rungs\[0\]: linear_probe is in the plan already"),
         (("rungs", 1, "batch"), 8, r"rungs\[1\]: unknown field 'batch'"),
         (("colour",), "red", "unknown field 'colour'"),
         (("decisions", 0, "kind"), "whim", r"decisions\[0\]: kind: 'whim' is none of"),
@@ -190,39 +188,3 @@ def test_what_is_no_plan_is_refused(tmp_path: Path) -> None:
         read_plan(tmp_path / "p.json")
     with pytest.raises(RecordError, match=r"plan.json: stages: 0"):
         check_plan(dataclasses.replace(PLAN, stages=0, rungs=()))
-
-
-def _identity(**changes: Any) -> DataIdentity:
-    parts: dict[str, Any] = {
-        "name": "scans",
-        "classes": ("a", "b"),
-        "hashes": ["1", "2", "3"],
-        "labels": ["a", "b", "a"],
-        "groups": [None, None, None],
-    }
-    return identify(**{**parts, **changes})
-
-
-def test_the_identity_of_data_is_its_images_labels_and_groups() -> None:
-    here = _identity()
-    assert (here.rows, here.classes) == (3, 2)
-    assert _identity(hashes=["3", "1", "2"], labels=["a", "a", "b"]).digest == here.digest, "in any order"
-    assert _identity(name="moved").digest == here.digest
-    for change in ({"hashes": ["1", "2", "4"]}, {"labels": ["a", "b", "b"]}, {"groups": ["p", None, None]}):
-        assert _identity(**change).digest != here.digest
-
-
-def test_a_plan_for_other_data_is_refused_with_the_difference() -> None:
-    plan = dataclasses.replace(PLAN, data=_identity())
-    require_same_data(plan, _identity(name="moved"))
-    fewer = _identity(hashes=["1", "2"], labels=["a", "b"], groups=[None, None])
-    with pytest.raises(OptionError, match="made for 3 images of 2 classes in scans, and scans has 2 images of 2"):
-        require_same_data(plan, fewer)
-    with pytest.raises(OptionError, match="as many images and classes, but other images"):
-        require_same_data(plan, _identity(labels=["b", "b", "a"]))
-
-
-def test_a_plan_for_another_backbone_is_refused() -> None:
-    require_backbone(PLAN, 9)
-    with pytest.raises(OptionError, match="of 9 stages, and bundled/tf_efficientnet_lite0 has 12"):
-        require_backbone(PLAN, 12)

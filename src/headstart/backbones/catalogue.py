@@ -12,7 +12,7 @@ from headstart.backbones.backbone import Backbone
 from headstart.backbones.bundled import BUNDLED, BundledBackbone
 from headstart.backbones.entries import listed_licence
 from headstart.backbones.licences import UNKNOWN
-from headstart.backbones.names import SHORT, unknown_backbone
+from headstart.backbones.names import full_name, unknown_backbone
 from headstart.backbones.offline import go_offline, is_offline, silence_hub_telemetry
 from headstart.errors import BackboneError, MissingExtraError
 
@@ -67,9 +67,7 @@ def find_backbone(name: str, *, size: int | None = None, channels: int = 3) -> B
     OfflineError
         If the weights are neither local nor reachable.
     """
-    provider, _, model = name.partition("/")
-    if not model and provider in SHORT:
-        provider, model = "bundled", SHORT[provider]
+    provider, _, model = full_name(name).partition("/")
     if provider == "bundled" and model in BUNDLED:
         return BundledBackbone(model, size=size, channels=channels)
     if provider in _PROVIDERS and model:

@@ -17,6 +17,11 @@ _SHOWN = 3
 _WITHOUT_TAG = ("timm", "torchvision")
 
 
+def full_name(name: str) -> str:
+    """The name with its provider, where it is a short one; any other as it is."""
+    return f"bundled/{SHORT[name]}" if name in SHORT else name
+
+
 def unknown_backbone(name: str) -> str:
     """The message for an unknown name: the nearest ones, or where to look."""
     hint = did_you_mean(name)

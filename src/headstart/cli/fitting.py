@@ -87,8 +87,9 @@ def fit(
         typer.Option(metavar="TIME", help="How long the whole fit may take: 30s, 5m, 1h, none.", show_default="2m"),
     ] = None,
     quality: Annotated[
-        Quality, typer.Option(help="How much a further gain must be, and which rung is kept.")
-    ] = Quality.balanced,
+        Quality | None,
+        typer.Option(help="How much a further gain must be, and which rung is kept.", show_default="balanced"),
+    ] = None,
     plan: Annotated[Path | None, typer.Option(help="Follow this plan.json, which may be edited.")] = None,
     repeats: Annotated[
         int, typer.Option(min=1, help="Fit so often, with other seeds and splits, and give the mean of each score.")
@@ -133,7 +134,7 @@ def fit(
         image_size=image_size,
         channels=channels,
         budget=budget,
-        quality=quality.value,
+        quality=quality.value if quality else None,
         costs=str(costs) if costs else None,
         corrections=str(corrections) if corrections else None,
         plan=str(plan) if plan else None,
@@ -157,6 +158,7 @@ def fit(
 def _fit(
     source: Any, out: Path | None, as_json: bool, options: Options, repeats: int = 1, mlflow: str | None = None
 ) -> None:
+    from headstart.planning.following import followed
     from headstart.repeats import FILE, fit_repeatedly
     from headstart.reporting import terminal
     from headstart.runs.budget import Countdown
@@ -170,13 +172,13 @@ def _fit(
                 terminal.show_repeats(run.path(FILE))
 
     server = None if mlflow is None else tracking_server(mlflow, offline=options.offline)
-    clock = None
-    if options.strategy == "auto":
-        clock = Countdown.of_process(options.time())
+    options, plan = followed(options)
+    clock = Countdown.of_process(options.time()) if options.strategy == "auto" else None
     run = fit_repeatedly(
         source,
         options,
         repeats,
+        plan=plan,
         out=out,
         progress=progress(),
         say=say,

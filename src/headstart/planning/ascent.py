@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headstart import records
@@ -23,18 +22,10 @@ from headstart.planning.fine_tuning import Site, fine_tune_rung, in_planned
 from headstart.planning.fingerprint import Fingerprint, fingerprint
 from headstart.planning.ladder import Climbed
 from headstart.planning.limits import Cost
-from headstart.planning.options import Options
+from headstart.planning.options import USUAL_QUALITY, Options
 from headstart.planning.outlook import look_ahead
-from headstart.planning.plan import (
-    FILE,
-    DataIdentity,
-    Plan,
-    PlannedRung,
-    identify,
-    read_plan,
-    require_backbone,
-    require_same_data,
-)
+from headstart.planning.plan import FILE, Plan, PlannedRung
+from headstart.planning.same_data import identity_of
 from headstart.planning.situation import Situation
 from headstart.planning.surveying import STARTUP_SECONDS, situation_of, timing_of
 from headstart.planning.tuning import TunedRung
@@ -54,7 +45,12 @@ _LOOKED_AT = 2000
 
 
 def climb_within(
-    site: Site, choice: BackboneChoice, options: Options, compiled: CompiledTrunk, countdown: Countdown
+    site: Site,
+    choice: BackboneChoice,
+    plan: Plan | None,
+    options: Options,
+    compiled: CompiledTrunk,
+    countdown: Countdown,
 ) -> Climb:
     """Write ``fingerprint.json`` and ``plan.json``, and climb.
 
@@ -62,18 +58,15 @@ def climb_within(
     ----------
     choice:
         Why the site's backbone is the one.
+    plan:
+        To be followed; ``None`` drafts one.
     compiled:
         The trunk that the probes were fitted on.
 
     An interruption (Ctrl-C) ends the climb with the best that there is.
-
-    Raises
-    ------
-    OptionError
-        If the plan that is given was made for other data, or another backbone.
     """
     try:
-        ladder = _ladder(site, choice, options, compiled, countdown)
+        ladder = _ladder(site, choice, plan, options, compiled, countdown)
     except KeyboardInterrupt:
         reason = "interrupted before the first rung: the probe is kept"
         return Climb(None, site.climbed, dataclasses.replace(site.climbed.record, steps=(reason,)), None)
@@ -105,7 +98,12 @@ def why_not_climb(countdown: Countdown, *, nested: bool) -> Step | None:
 
 
 def _ladder(
-    site: Site, choice: BackboneChoice, options: Options, compiled: CompiledTrunk, countdown: Countdown
+    site: Site,
+    choice: BackboneChoice,
+    plan: Plan | None,
+    options: Options,
+    compiled: CompiledTrunk,
+    countdown: Countdown,
 ) -> Ladder:
     """Survey, plan, and set up the climb."""
     situation = situation_of(
@@ -116,19 +114,9 @@ def _ladder(
         given=site.given,
         trainable=can_train(),
     )
-    if options.plan is not None:
-        plan = read_plan(Path(options.plan))
-        require_same_data(plan, identity_of(site.dataset))
-        require_backbone(plan, len(site.backbone.stages))
-        plan = dataclasses.replace(
-            plan,
-            max_size=options.max_size or plan.max_size,
-            max_latency=options.max_latency or plan.max_latency,
-        )
-    else:
+    if plan is None:
         spare = countdown.remaining()
         plan = draft(
-            site.dataset,
             site.examples,
             site.climbed,
             choice,
@@ -139,10 +127,11 @@ def _ladder(
             spare=spare,
             left=countdown.remaining,
         )
+        for decision in plan.decisions:
+            if decision.key in ("tuning", "rungs"):
+                site.say(decision.reason)
+    plan = dataclasses.replace(plan, budget=str(countdown.budget))
     site.run.write(FILE, plan)
-    for decision in plan.decisions:
-        if decision.key in ("tuning", "rungs"):
-            site.say(decision.reason)
     trainer = _Trainer(site, options, compiled, countdown)
     return Ladder(
         plan,
@@ -178,7 +167,6 @@ def look(
 
 
 def draft(
-    dataset: Dataset,
     examples: Examples,
     climbed: Climbed,
     choice: BackboneChoice,
@@ -207,22 +195,16 @@ def draft(
         backbone.name,
         options.metric,
         budget,
-        options.quality,
+        options.quality or USUAL_QUALITY,
         options.max_size,
         options.max_latency,
         options.seed,
     )
     names = [stage.name for stage in backbone.stages]
     outlook = look_ahead(examples, climbed, names, seconds=spare, seed=options.seed)
-    data = identity_of(dataset)
+    data = identity_of(choice.dataset)
     plan = draft_plan(wanted, data, situation, timings, left(), outlook=outlook, kept_back=kept_back)
     return choice.told(plan)
-
-
-def identity_of(dataset: Dataset) -> DataIdentity:
-    """Which images a plan is for."""
-    columns = [dataset.table.column(name).to_pylist() for name in ("hash", "label", "group")]
-    return identify(dataset.name, dataset.classes, *columns)
 
 
 def _fingerprint(site: Site, options: Options) -> Fingerprint:

@@ -34,7 +34,7 @@ from headstart.planning.entrants import (
 )
 from headstart.planning.limits import Cost, Limits, within
 from headstart.planning.options import Options
-from headstart.planning.plan import Decision, Plan, read_plan
+from headstart.planning.plan import Decision, Plan
 from headstart.runs import Progress, Run, Stopwatch
 from headstart.runs.budget import Countdown
 from headstart.training.gathering import examples_of, extract_all
@@ -188,8 +188,8 @@ class Chooser:
 def entrants_of(options: Options, countdown: Countdown | None, say: Say) -> Entrants:
     """The backbones that a run may use.
 
-    Those that are named; or the plan's; or the one that is asked for; or, where nothing is said and a budget leaves
-    the time to compare them, the usual ones, the default first.
+    Those that are named; or the one that is asked for or planned; or, where nothing is said and a budget leaves the
+    time to compare them, the usual ones, the default first.
 
     Parameters
     ----------
@@ -204,9 +204,6 @@ def entrants_of(options: Options, countdown: Countdown | None, say: Say) -> Entr
     open_one = partial(_licensed, options, say)
     if options.backbones is not None:
         return open_each(read_names(options.backbones, options.image_size), open_one, say)
-    if options.plan is not None and options.backbone is None:
-        plan = read_plan(Path(options.plan))
-        return open_each([Named(plan.backbone, options.image_size or plan.image_size)], open_one, say)
     unsaid = options.backbone is None and options.image_size is None
     if unsaid and countdown is not None and countdown.left_for(USUAL_SHARE) >= LEAST_SECONDS:
         return open_each(usual_names(), open_one, say)

@@ -16,13 +16,15 @@ from headstart.features.engine import EngineName
 from headstart.planning.choice import Quality
 from headstart.planning.entrants import read_names
 from headstart.planning.limits import Limits
-from headstart.planning.plan import read_plan
 from headstart.runs.budget import Budget
 from headstart.training.finetuning.presets import find_preset
 from headstart.training.strategies import FINE_TUNED, STRATEGIES
 
 if TYPE_CHECKING:
     from headstart.training.finetuning.wish import Wish
+
+# Where neither the options nor a plan say how much a gain must be.
+USUAL_QUALITY: Quality = "balanced"
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,12 @@ class Options:
         With the strategy ``auto``: climb beyond the probes for so long (``30s``, ``5m``, ``1h``, ``none``); by default
         what the plan says, or :meth:`headstart.runs.budget.Budget.usual`.
     quality:
-        ``fast``, ``balanced`` or ``best``: how much a further gain must be, and which rung is kept.
+        ``fast``, ``balanced`` or ``best``: how much a further gain must be, and which rung is kept; by default what the
+        plan says, or ``balanced``.
     plan:
-        A plan that a person may have edited, instead of the one that would be drafted.
+        A plan that a person may have edited, instead of the one that would be drafted. What it rests on, its metric,
+        seed, backbone and image size, counts where the options have their defaults, and must not be contradicted
+        (:func:`headstart.planning.following.followed`).
     costs:
         A CSV file with what each mistake costs (:func:`headstart.evaluation.costs.read_costs`): the decisions of least
         expected cost are taken, in place of the most probable class. Choices follow the metric all the same.
@@ -106,7 +111,7 @@ class Options:
     image_size: int | None = None
     channels: int = 3
     budget: str | None = None
-    quality: Quality = "balanced"
+    quality: Quality | None = None
     plan: str | None = None
     backbones: str | None = None
     max_size: str | None = None
@@ -144,7 +149,7 @@ class Options:
             Budget.parse(self.budget)
         if (self.budget is not None or self.plan is not None) and self.strategy != "auto":
             raise OptionError(f"--budget and --plan choose the strategy: leave out --strategy {self.strategy}")
-        if self.quality not in ("fast", "balanced", "best"):
+        if self.quality not in (None, "fast", "balanced", "best"):
             raise OptionError(f"unknown quality {self.quality!r}: choose fast, balanced or best")
         self._check_backbones()
         if self.find_rate and self.rate is not None:
@@ -158,28 +163,12 @@ class Options:
         check_allowed(self.licence)
 
     def limits(self) -> Limits:
-        """What the backbone may weigh, and how long it may take.
-
-        Raises
-        ------
-        HeadstartError
-            If a limit, or the plan that has one, can't be read.
-        """
-        planned = None if self.plan is None else read_plan(Path(self.plan))
-        size, latency = (None, None) if planned is None else (planned.max_size, planned.max_latency)
-        return Limits.parse(self.max_size or size, self.max_latency or latency)
+        """What the backbone may weigh, and how long it may take; raises :class:`OptionError` if that can't be read."""
+        return Limits.parse(self.max_size, self.max_latency)
 
     def time(self) -> Budget:
-        """How long a climb may take.
-
-        Raises
-        ------
-        HeadstartError
-            If the budget, or the plan that names one, can't be read.
-        """
-        if self.budget is not None:
-            return Budget.parse(self.budget)
-        return Budget.usual() if self.plan is None else Budget.parse(read_plan(Path(self.plan)).budget)
+        """How long a climb may take; raises :class:`OptionError` if that can't be read."""
+        return Budget.usual() if self.budget is None else Budget.parse(self.budget)
 
     def wish(self, rows: int) -> Wish:
         """The fine-tuning that is asked for, of so many training rows: fewer than a usual batch make one batch.
@@ -210,7 +199,7 @@ class Options:
         )
 
     def _check_backbones(self) -> None:
-        Limits.parse(self.max_size, self.max_latency)
+        self.limits()
         if self.backbones is None:
             return
         read_names(self.backbones)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,11 +12,11 @@ from headstart.backbones.bundled import BUNDLED
 from headstart.backbones.names import SHORT, unknown_backbone
 from headstart.errors import HeadstartError, OptionError, RecordError
 from headstart.evaluation.metrics import find_metric
-from headstart.files import sha256
 from headstart.planning.choice import Quality
 from headstart.planning.forecast import AccuracyForecast
 from headstart.planning.layer_map import LayerMap
 from headstart.planning.limits import Limits
+from headstart.planning.rule_table import FIRST
 from headstart.records import from_json
 from headstart.runs.budget import Budget
 from headstart.training.finetuning.presets import find_preset
@@ -39,13 +39,16 @@ class DataIdentity:
     rows, classes:
         How many, of all splits together.
     digest:
-        SHA-256 of the images' hashes, labels and groups, in any order.
+        SHA-256 of the images' hashes, labels, groups and splits as they were given, in any order.
+    images:
+        How many each class has.
     """
 
     name: str
     rows: int
     classes: int
     digest: str
+    images: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -92,11 +95,11 @@ class PlannedRung:
     Attributes
     ----------
     strategy:
-        A name of :data:`STRATEGIES`, which train no stage, or of :data:`FINE_TUNED`.
+        A name of :data:`FINE_TUNED`; those that train no stage race in any case.
     cut:
-        Stages that stay frozen; all of them for a strategy that trains none.
+        Stages that stay frozen.
     epochs, rate, augment:
-        Of fine-tuning; ``None`` for a strategy that trains no stage.
+        Of fine-tuning, so never ``None``.
     views:
         How many augmented views of an image are in use at a time; ``None`` at cut 0, where every view is new.
     seconds:
@@ -176,7 +179,7 @@ class Plan:
     metric:
         What governs every choice.
     first:
-        The rung that is fitted first and saved at once: a strategy that trains no stage.
+        The rung that is fitted first, and that all others start from: the linear probe.
     rungs:
         What is tried after it, in this order, as long as more is expected.
     budget, max_size, max_latency:
@@ -213,20 +216,6 @@ class Plan:
         return Limits.parse(self.max_size, self.max_latency)
 
 
-def identify(
-    name: str, classes: Sequence[str], hashes: Sequence[str], labels: Sequence[Any], groups: Sequence[Any]
-) -> DataIdentity:
-    """The identity of a data set; the order of its rows has no part in it.
-
-    Parameters
-    ----------
-    hashes, labels, groups:
-        One a row: of the file's bytes, its label or labels, and its group or ``None``.
-    """
-    rows = sorted(repr((image, label, group)) for image, label, group in zip(hashes, labels, groups, strict=True))
-    return DataIdentity(name, len(rows), len(classes), sha256("\n".join(rows).encode()))
-
-
 def read_plan(path: Path) -> Plan:
     """Read a plan, which a person may have edited.
 
@@ -253,35 +242,6 @@ def check_plan(plan: Plan) -> None:
         raise RecordError(f"{FILE}: {key}: {problem}")
 
 
-def require_same_data(plan: Plan, here: DataIdentity) -> None:
-    """Refuse a plan that was made for other images.
-
-    Raises
-    ------
-    OptionError
-        With the difference.
-    """
-    made = plan.data
-    if made.digest == here.digest:
-        return
-    if (made.rows, made.classes) == (here.rows, here.classes):
-        difference = f"{here.name} has as many images and classes, but other images, labels or groups"
-    else:
-        difference = f"{here.name} has {here.rows} images of {here.classes}"
-    raise OptionError(
-        f"the plan was made for {made.rows} images of {made.classes} classes in {made.name}, and {difference}: "
-        "plan again for these"
-    )
-
-
-def require_backbone(plan: Plan, stages: int) -> None:
-    """Refuse a plan whose cuts were made for another backbone than it names; raises :class:`OptionError`."""
-    if plan.stages != stages:
-        raise OptionError(
-            f"the plan cuts a backbone of {plan.stages} stages, and {plan.backbone} has {stages}: plan again for it"
-        )
-
-
 def _problems(plan: Plan) -> Iterator[tuple[str, str]]:
     """Keys with what is wrong with their values."""
     if plan.schema != SCHEMA:
@@ -296,8 +256,8 @@ def _problems(plan: Plan) -> Iterator[tuple[str, str]]:
         find_metric(plan.metric)
     except OptionError as error:
         yield "metric", str(error)
-    if plan.first not in STRATEGIES:
-        yield "first", f"{plan.first!r} is none of {', '.join(STRATEGIES)}, which need no training of stages"
+    if plan.first != FIRST:
+        yield "first", f"{plan.first!r} can't be: every other rung starts from {FIRST}"
     if plan.seed < 0:
         yield "seed", f"{plan.seed} is negative"
     yield from _refused("budget", lambda: Budget.parse(plan.budget))
@@ -310,7 +270,7 @@ def _problems(plan: Plan) -> Iterator[tuple[str, str]]:
         yield from _problems_of_layers(plan.layers, plan.stages)
     names = [rung.name for rung in plan.rungs]
     for number, name in enumerate(names):
-        if name in names[:number] or name == plan.first:
+        if name in names[:number]:
             yield f"rungs[{number}]", f"{name} is in the plan already"
 
 
@@ -341,14 +301,10 @@ def _problems_of_layers(layers: LayerMap, stages: int) -> Iterator[tuple[str, st
 
 
 def _problems_of_rung(rung: PlannedRung, stages: int) -> Iterator[tuple[str, str]]:
-    if rung.strategy not in (*STRATEGIES, *FINE_TUNED):
-        yield "strategy", f"unknown strategy {rung.strategy!r}; there are {', '.join((*STRATEGIES, *FINE_TUNED))}"
-    elif rung.strategy in STRATEGIES:
-        if rung.cut != stages:
-            yield "cut", f"{rung.strategy} trains no stage: its cut is {stages}, not {rung.cut}"
-        for key in ("views", "epochs", "rate", "augment"):
-            if getattr(rung, key) is not None:
-                yield key, f"{rung.strategy} trains no stage: leave it null"
+    if rung.strategy in STRATEGIES:
+        yield "strategy", f"{rung.strategy} trains no stage and races in any case: leave this rung out"
+    elif rung.strategy not in FINE_TUNED:
+        yield "strategy", f"unknown strategy {rung.strategy!r}; there are {', '.join(FINE_TUNED)}"
     else:
         yield from _problems_of_training(rung, stages)
     if rung.seconds is not None and not 0 <= rung.seconds < math.inf:

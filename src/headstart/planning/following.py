@@ -1,0 +1,70 @@
+"""What counts where a run follows a plan: a person's wishes before the plan's, and what its numbers rest on."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from headstart.backbones.names import full_name
+from headstart.errors import OptionError
+from headstart.planning.options import Options
+from headstart.planning.plan import Plan, PlannedRung, read_plan
+
+# A person's to choose at any time: the command line's where given, else the plan's.
+_WISHES = ("budget", "quality", "max_size", "max_latency")
+# What the plan's rungs and numbers rest on: the plan's, which the command line must not contradict.
+_BASIS = ("metric", "seed", "backbone", "image_size")
+# Rungs that a climb times itself before it tries them.
+_TIMED = ("partial", "full")
+
+
+def followed(options: Options, plan: Plan | None = None) -> tuple[Options, Plan | None]:
+    """The options as they count, checked, and the plan as this run follows it; ``None`` where none is given.
+
+    Done twice, it changes nothing more. An option that has its default says nothing, so the plan's value counts.
+
+    Parameters
+    ----------
+    plan:
+        By default read from the file that the options name.
+
+    Raises
+    ------
+    OptionError
+        If an option can't be, or contradicts the plan.
+    RecordError
+        If the plan can't be.
+    """
+    options.check()
+    if plan is None and options.plan is not None:
+        plan = read_plan(Path(options.plan))
+    if plan is None:
+        return options, None
+    for name in _BASIS:
+        _require_agreement(name, getattr(options, name), getattr(plan, name))
+    wishes = {name: getattr(options, name) or getattr(plan, name) for name in _WISHES}
+    basis = {name: getattr(plan, name) for name in _BASIS}
+    options = dataclasses.replace(options, **wishes, **basis)
+    options.check()
+    return options, dataclasses.replace(plan, **wishes, rungs=tuple(map(_untimed, plan.rungs)))
+
+
+def require_stages(plan: Plan, stages: int) -> None:
+    """Refuse a plan whose cuts were made for another backbone than it names; raises :class:`OptionError`."""
+    if plan.stages != stages:
+        raise OptionError(
+            f"the plan cuts a backbone of {plan.stages} stages, and {plan.backbone} has {stages}: plan again for it"
+        )
+
+
+def _require_agreement(name: str, asked: Any, planned: Any) -> None:
+    silent = asked == getattr(Options(), name)
+    if not silent and full_name(str(asked)) != full_name(str(planned)):
+        flag, basis = f"--{name.replace('_', '-')}", f"whose numbers rest on {planned}"
+        raise OptionError(f"{flag} {asked} contradicts the plan, {basis}: leave the option out, or plan again with it")
+
+
+def _untimed(rung: PlannedRung) -> PlannedRung:
+    """The rung to be timed here: the plan may come from another machine, or may have been edited since."""
+    return dataclasses.replace(rung, seconds=None) if rung.strategy in _TIMED else rung
