@@ -51,7 +51,7 @@ from headstart.reporting.illustrations import illustrator_of
 from headstart.reporting.predictions import predictions_table
 from headstart.reporting.report import write_report
 from headstart.runs import Progress, Run, SilentProgress, Stopwatch
-from headstart.runs.budget import Countdown
+from headstart.runs.budget import Countdown, Left, no_end
 from headstart.tasks import TASKS
 from headstart.training.calibrate import Floats
 from headstart.training.examples import Examples
@@ -60,6 +60,9 @@ from headstart.training.strategies import FINE_TUNED, Strategy
 
 # Images whose pixels the audit of a fit looks at; `headstart audit` looks at all.
 LOOKED_AT = 2000
+# Seconds that the race of the probes may take whatever the budget: nearly always it needs fewer, and a race that is cut
+# short would make small budgets worse for the sake of a second or two.
+PROBING = 10.0
 # What is held out to test a fine-tuned model where the data has no split and is small.
 HELD_OUT = 0.2
 
@@ -133,7 +136,7 @@ def fit(
             require_same_data(plan, identity_of(dataset))
             require_validation(plan, validation_of(*_protocol(dataset, options)))
         choice = Chooser(options, _protocol, run, countdown, clock, progress, say).choose(dataset, entrants)
-        found = _probe(choice, options, clock, progress, say)
+        found = _probe(choice, options, countdown, clock, progress, say)
         dataset, given = found.dataset, found.protocol.selection == "val"
         site = Site(run, dataset, choice.backbone, found.examples, found.climbed, given, progress, say, stop)
         decider = Decider(options.metric, costs, dataset.classes)
@@ -193,7 +196,8 @@ def _climbed(
     if kept_back is not None:
         site.say(kept_back.reason)
         record = found.climbed.record
-        return finalist, dataclasses.replace(record, steps=(kept_back.reason,), by_clock=kept_back.by_clock)
+        steps, by_clock = (*record.steps, kept_back.reason), record.by_clock or kept_back.by_clock
+        return finalist, dataclasses.replace(record, steps=steps, by_clock=by_clock)
     with clock.section("save"):
         write_model(site.run.path("model"), model_of(finalist, site, options))
         site.say(_usable(finalist, site.dataset, countdown, options.seed))
@@ -272,7 +276,7 @@ def plan(
     entrants = entrants_of(options, countdown, say)
     dataset = _kept(_material(dataset, options, clock, progress, say), options)
     choice = Chooser(options, _protocol, None, countdown, clock, progress, say).choose(dataset, entrants)
-    backbone, found = choice.backbone, _probe(choice, options, clock, progress, say)
+    backbone, found = choice.backbone, _probe(choice, options, countdown, clock, progress, say)
     dataset, examples = found.dataset, found.examples
     left = countdown.remaining()  # what follows, a fit does not do, or does as it goes
     situation = situation_of(
@@ -375,7 +379,14 @@ class _Probed:
     climbed: Climbed
 
 
-def _probe(choice: BackboneChoice, options: Options, clock: Stopwatch, progress: Progress, say: Say) -> _Probed:
+def _probe(
+    choice: BackboneChoice,
+    options: Options,
+    countdown: Countdown | None,
+    clock: Stopwatch,
+    progress: Progress,
+    say: Say,
+) -> _Probed:
     with clock.section("compile"):
         compiled = compile_trunk(probe_trunk(choice.backbone), engine=options.engine, say=say)
     with clock.section("features"):
@@ -384,13 +395,29 @@ def _probe(choice: BackboneChoice, options: Options, clock: Stopwatch, progress:
         dataset, protocol = _protocol(dataset, options)
         examples = examples_of(dataset, table, compiled.trunk.columns, protocol, options.seed)
         strategies = candidates(options.strategy, examples, options.metric)
-        climbed = climb(strategies, examples, metric=options.metric, cut=compiled.trunk.stop, seed=options.seed)
+        climbed = climb(
+            strategies,
+            examples,
+            metric=options.metric,
+            cut=compiled.trunk.stop,
+            seed=options.seed,
+            left=_left_to_probe(countdown),
+        )
+    for step in climbed.record.steps:
+        say(step)
     return _Probed(dataset, protocol, compiled, examples, strategies, climbed)
+
+
+def _left_to_probe(countdown: Countdown | None) -> Left:
+    """Tells the seconds that the probes have: a few they may always take, as there is no result without one."""
+    return no_end if countdown is None else lambda: max(countdown.remaining(), PROBING)
 
 
 def _out_of_fold(found: _Probed, seed: int) -> Floats:
     """What models say of the development rows that they had not seen: of the race where it judged all, else anew."""
     raced = found.climbed.tried.get(AUDITOR.title)
+    if raced is None and found.climbed.record.by_clock:  # it would take too long here too
+        raced = found.climbed.best, found.climbed.calibration
     if raced is not None and len(found.examples.judged) == len(found.examples):
         return raced[1].probabilities
     return cross_fitted(found.examples, seed=seed)

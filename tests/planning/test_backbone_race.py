@@ -260,11 +260,12 @@ def test_a_round_that_does_not_fit_leaves_the_choice_to_the_one_before(
 def test_a_forecast_grows_with_the_backbones_their_work_and_the_images() -> None:
     two, far, three = _entrants(64, 96), _entrants(64, 224), _entrants(64, 96, 128)
     pace = Pace(0.002, 0.004)
-    assert forecast(_entrants(64), pace, 500) == pytest.approx(0.002 * 500), "its features are there"
-    assert forecast(two, pace, 500) < forecast(far, pace, 500)
-    assert forecast(two, pace, 500) < forecast(three, pace, 500)
-    assert forecast(two, pace, 300) < forecast(two, pace, 600) < forecast(two, pace, 1000)
-    assert forecast(two, pace, 1000) == forecast(two, pace, 100_000)
+    assert forecast(_entrants(64), pace, 500, 5) == pytest.approx(0.002 * 500), "its features are there"
+    assert forecast(_entrants(64), pace, 500, 1000) == pytest.approx(0.1 * 500), "a thousand classes take their time"
+    assert forecast(two, pace, 500, 5) < forecast(far, pace, 500, 5)
+    assert forecast(two, pace, 500, 5) < forecast(three, pace, 500, 5)
+    assert forecast(two, pace, 300, 5) < forecast(two, pace, 600, 5) < forecast(two, pace, 1000, 5)
+    assert forecast(two, pace, 1000, 5) == forecast(two, pace, 100_000, 5)
 
 
 @pytest.mark.real

@@ -171,8 +171,9 @@ def test_skipping_a_rung_for_time_is_known_as_the_clocks_work() -> None:
 
 
 def test_a_failed_rung_does_not_end_the_climb() -> None:
-    posterior = _posterior({"top": -6.0, "again": 0.0, "deep": 2.0}, {"again": 3.0, "deep": 3.0})
+    posterior = _posterior({"top": -6.0, "again": 0.0, "deep": 2.0, "level": -0.4}, {"again": 3.0, "deep": 3.0})
     assert has_failed("top", "probe", posterior)
+    assert not has_failed("level", "probe", posterior), "as good, for all that is known"
     assert not has_failed("deep", "probe", posterior)
     assert retry_rate(1e-3) == pytest.approx(1e-4)
     step = continue_climbing(

@@ -57,6 +57,18 @@ def test_what_is_chosen_is_kept_and_no_worse_than_what_was_kept_before_it(
     assert all(rung.gain_ci95 is not None for rung in climbed.record.rungs[1:])
 
 
+def test_a_probe_that_time_does_not_hold_is_left_out_and_the_first_never_is(make_examples: MakeExamples) -> None:
+    examples = make_examples([60, 60, 60], top=0.2, stage=1.0)
+    strategies = candidates("auto", examples, "accuracy")
+    found = climb(strategies, examples, metric="accuracy", cut=9, seed=0, left=lambda: 0.0)
+    assert list(found.tried) == ["prototype", "linear_probe"]
+    assert found.record.by_clock
+    assert found.record.steps[-1].startswith("linear_probe_all_stages is left out: it would take about ")
+    whole = climb(strategies, examples, metric="accuracy", cut=9, seed=0, left=lambda: 3600.0)
+    assert whole.record.chosen == "linear_probe_all_stages"
+    assert (whole.record.by_clock, whole.record.steps) == (False, ())
+
+
 @pytest.mark.parametrize("deals", [1, 3])
 def test_an_accuracy_has_its_rows_and_an_interval_that_holds_it(make_examples: MakeExamples, deals: int) -> None:
     examples = make_examples([80, 80, 80] if deals == 1 else [20, 20, 20], top=0.4)
@@ -216,3 +228,15 @@ def test_a_row_that_only_some_deals_hold_out_is_judged_by_those(make_examples: M
 
 def _redealt(examples: Examples, seed: int) -> Examples:
     return replace(examples, folds=tuple(folds(examples.targets, examples.groups, 5, seed)))
+
+
+def test_a_path_of_penalties_ends_with_the_time_and_says_so(make_examples: MakeExamples) -> None:
+    examples = make_examples([60, 60, 60], top=0.2, stage=1.0)
+    probe = [STRATEGIES["linear_probe"]]
+    whole = climb(probe, examples, metric="accuracy", cut=9, seed=0)
+    found = climb(probe, examples, metric="accuracy", cut=9, seed=0, left=lambda: 0.0)
+    assert (found.best.penalty or 0) > (whole.best.penalty or 0), "the strongest is tried first"
+    assert found.best.out_of_time
+    assert found.record.by_clock
+    assert found.record.steps == ("linear_probe: the time was over before weaker penalties could be tried",)
+    assert not whole.best.out_of_time

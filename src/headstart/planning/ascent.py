@@ -68,8 +68,8 @@ def climb_within(
     try:
         ladder = _ladder(site, choice, plan, options, compiled, countdown)
     except KeyboardInterrupt:
-        reason = "interrupted before the first rung: the probe is kept"
-        return Climb(None, site.climbed, dataclasses.replace(site.climbed.record, steps=(reason,)), None)
+        steps = (*site.climbed.record.steps, "interrupted before the first rung: the probe is kept")
+        return Climb(None, site.climbed, dataclasses.replace(site.climbed.record, steps=steps), None)
     climb = ladder.climb()
     if climb.plan is not None:
         site.run.write(FILE, climb.plan)

@@ -239,8 +239,8 @@ def _affordable(
     compiled:
         The trunk of the first.
     """
-    pace, rows = pace_of(course, compiled, latency(compiled)), len(course.examples)
-    needed = {count: forecast(ordered[:count], pace, rows) for count in range(2, len(ordered) + 1)}
+    pace, rows, classes = pace_of(course, compiled, latency(compiled)), len(course.examples), course.examples.classes
+    needed = {count: forecast(ordered[:count], pace, rows, classes) for count in range(2, len(ordered) + 1)}
     most = max((count for count, needs in needed.items() if needs <= seconds), default=1)
     others = ", ".join(label_of(one) for one in ordered[most:])
     said = f"{others}: left out, since with them a comparison would take about {needed[len(ordered)]:.0f} s"

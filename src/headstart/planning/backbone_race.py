@@ -35,6 +35,8 @@ FINALISTS = 2
 # scores take an image. Measured of the bundled ones on two cores: 0.7 to 2.2 s; on 250 to 560 images 1.5 to 2.4 ms.
 STARTUP_SECONDS = 1.5
 PROBE_SECONDS = 0.002
+# Up to so many classes that is; with 1,000 classes a probe of 1,000 images took 100 s: as many times more as classes.
+USUAL_CLASSES = 20
 # Images that decoding is timed on.
 _TIMED = 16
 
@@ -207,21 +209,21 @@ def nested_samples(examples: Examples, sizes: Sequence[int], seed: int) -> list[
     return found[::-1]
 
 
-def forecast(entrants: Sequence[Backbone], pace: Pace, rows: int) -> float:
+def forecast(entrants: Sequence[Backbone], pace: Pace, rows: int, classes: int) -> float:
     """Seconds that a race takes at most, the features of the entrant with the least work being there already.
 
     Parameters
     ----------
     pace:
         Of that one, as :func:`pace_of` measured it here.
-    rows:
-        How many development images there are.
+    rows, classes:
+        How many development images there are, and of how many classes.
     """
     ordered = sorted(entrants, key=work_of)
     paces = [pace.times(work_of(one) / work_of(ordered[0])) for one in ordered[1:]]
     seconds, left, done = STARTUP_SECONDS * len(paces), len(entrants), 0
     for images in round_sizes(len(entrants), rows):
-        seconds += sum(slow.seconds for slow in paces[-left:]) * (images - done) + PROBE_SECONDS * images * left
+        seconds += sum(slow.seconds for slow in paces[-left:]) * (images - done) + probe_seconds(images, classes) * left
         left, done = _half(left), images
     return seconds
 
@@ -371,12 +373,17 @@ class _Race:
 
     def _seconds_of(self, runner: _Runner, new: int, images: int) -> float:
         """Seconds of a round of so many images, of which some are new to it."""
-        return runner.pace.seconds * new + PROBE_SECONDS * images
+        return runner.pace.seconds * new + probe_seconds(images, self._course.examples.classes)
 
     def _leave_out(self, reason: str, *, by_clock: bool = False) -> None:
         self._left_out.append(reason)
         self._by_clock |= by_clock
         self._course.say(reason)
+
+
+def probe_seconds(images: int, classes: int) -> float:
+    """About what a probe of so many images takes, once their features are there."""
+    return PROBE_SECONDS * images * max(1.0, classes / USUAL_CLASSES)
 
 
 def _half(entrants: int) -> int:

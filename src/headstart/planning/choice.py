@@ -224,8 +224,13 @@ def least_gain(quality: Quality, measure: Measure) -> float:
 
 
 def has_failed(name: str, predecessor: str, posterior: Posterior, *, measure: Measure = "points") -> bool:
-    """Whether a fine-tuned rung is worse than the one before it, so that it should be tried again at a lower rate."""
-    return posterior.gain(name, predecessor, measure).mean < 0
+    """Whether a fine-tuned rung is worse than the one before it, so that it should be tried again at a lower rate.
+
+    By more than a standard deviation: of two rungs that are as good as each other one is always a little worse, and
+    tells nothing against its rate (`docs/benchmarks.md`, "Second tries": none gained anything).
+    """
+    gain = posterior.gain(name, predecessor, measure)
+    return gain.mean + gain.sd < 0
 
 
 def retry_rate(rate: float) -> float:

@@ -147,9 +147,9 @@ class Ladder:
             kinds += [RungKind(rung.name, reach), RungKind(rung.name + AGAIN, reach, again=rung.name)]
         self._prior = prior_of(conditions_of(situation), kinds, probe=FIRST)
         self._rungs: list[Rung] = list(probes.record.rungs)
-        self._steps: list[str] = []
+        self._steps = list(probes.record.steps)
         self._under_way = "the climb"
-        self._by_clock = False
+        self._by_clock = probes.record.by_clock
 
     def climb(self) -> Climb:
         """Try rungs as long as that is worth it, then choose."""

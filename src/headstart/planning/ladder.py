@@ -17,10 +17,11 @@ from headstart.evaluation.metrics import better, score
 from headstart.evaluation.scores import row_label_log_loss, row_log_loss
 from headstart.planning.posterior import Gain, RowScores
 from headstart.planning.refolding import dealt
+from headstart.runs.budget import Left, no_end
 from headstart.training.calibrate import Calibration, Floats, calibrate
 from headstart.training.examples import Examples
 from headstart.training.probe import balanced_weights
-from headstart.training.strategies import FINE_TUNED, STRATEGIES, Learned, Strategy, learn
+from headstart.training.strategies import FINE_TUNED, STRATEGIES, Learned, Strategy, learn, outputs_of
 
 # Metrics that count every class alike, however rare. A model that serves them has the worse log-loss over all rows, so
 # under them a row's loss weighs as much as its class is rare.
@@ -141,16 +142,32 @@ def candidates(strategy: str, examples: Examples, metric: str) -> list[Strategy]
     return named + weighted
 
 
-def climb(strategies: Sequence[Strategy], examples: Examples, *, metric: str, cut: int, seed: int) -> Climbed:
+def climb(
+    strategies: Sequence[Strategy], examples: Examples, *, metric: str, cut: int, seed: int, left: Left = no_end
+) -> Climbed:
     """Race strategies on the folds of ``examples``; small data is dealt into folds several times.
 
     A strategy replaces the best before it when the metric is better and the log-loss, which is far less noisy on
     few rows, is not worse. Under a metric that counts classes alike, so does that log-loss.
+
+    Parameters
+    ----------
+    left:
+        Tells the seconds that are left. A strategy that is expected to take longer is left out, once
+        :data:`headstart.planning.rule_table.FIRST` has run, and so are penalties.
     """
-    return race(strategies, dealt(examples, seed), metric=metric, cut=cut, seed=seed)
+    return race(strategies, dealt(examples, seed), metric=metric, cut=cut, seed=seed, left=left)
 
 
-def race(strategies: Sequence[Strategy], deals: Sequence[Examples], *, metric: str, cut: int, seed: int) -> Climbed:
+def race(
+    strategies: Sequence[Strategy],
+    deals: Sequence[Examples],
+    *,
+    metric: str,
+    cut: int,
+    seed: int,
+    left: Left = no_end,
+) -> Climbed:
     """Race strategies as :func:`climb` does, on the same rows with one or several deals of their folds.
 
     Losses are averaged over the deals row by row, so that strategies are still compared on the same rows.
@@ -163,11 +180,20 @@ def race(strategies: Sequence[Strategy], deals: Sequence[Examples], *, metric: s
     rungs: list[Rung] = []
     notes = [] if len(deals) == 1 else [_dealt_note(examples, len(deals))]
     tried: dict[str, _Judged] = {}
+    late: list[str] = []
+    a_column = 0.0  # seconds of a logistic fit for each column of its features
     for strategy in strategies:
-        started = time.perf_counter()
-        found = _mean([_judge(strategy, deal, metric, seed) for deal in deals])
+        started, seconds_left = time.perf_counter(), left()
+        expected = a_column * _columns(strategy, examples)
+        if expected > seconds_left:
+            takes = f"it would take about {expected:.0f} s, and {seconds_left:.0f} s are left"
+            late.append(f"{strategy.title} is left out: {takes}")
+            continue
+        found = _mean([_judge(strategy, deal, metric, seed, left) for deal in deals])
         if not found.learned.converged:
             notes.append(f"{strategy.title}: a fit ended by its limit of iterations, short of the optimum")
+        if found.learned.out_of_time:
+            late.append(f"{strategy.title}: the time was over before weaker penalties could be tried")
         tried[strategy.title] = found
         losses = found.rows.losses[judged]
         kept, gain, reason = True, None, "the first rung"
@@ -176,6 +202,8 @@ def race(strategies: Sequence[Strategy], deals: Sequence[Examples], *, metric: s
             gain = difference.ci95
             kept, reason = _decide(metric, found.score, best.score, difference.mean, alike)
         seconds = time.perf_counter() - started
+        if strategy.method == "logistic":
+            a_column = seconds / _columns(strategy, examples)
         decision: Literal["kept", "dropped"] = "kept" if kept else "dropped"
         rung = Rung(strategy.title, cut, seconds, found.score, float(losses.mean()), gain, decision, reason)
         interval = score_interval(metric, found.rows.correct[judged], groups)
@@ -183,9 +211,16 @@ def race(strategies: Sequence[Strategy], deals: Sequence[Examples], *, metric: s
         best = found if kept else best
     if best is None:
         raise ValueError("no strategy to race")
-    record = LadderRecord(metric, best.learned.strategy.title, tuple(rungs), tuple(notes))
+    chosen = best.learned.strategy.title
+    record = LadderRecord(metric, chosen, tuple(rungs), tuple(notes), tuple(late), by_clock=bool(late))
     pairs = {title: (found.learned, found.calibration) for title, found in tried.items()}
     return Climbed(best.learned, best.calibration, record, pairs, {title: found.rows for title, found in tried.items()})
+
+
+def _columns(strategy: Strategy, examples: Examples) -> int:
+    """How many features a strategy reads."""
+    read = [examples.columns[name] for name in outputs_of(strategy, examples.columns)]
+    return sum(columns.stop - columns.start for columns in read)
 
 
 def score_interval(metric: str, correct: npt.NDArray[Any], groups: npt.NDArray[np.int64]) -> Interval | None:
@@ -198,9 +233,9 @@ def _dealt_note(examples: Examples, count: int) -> str:
     return f"{few}, so their folds were dealt {count} times: scores of probes are means over these"
 
 
-def _judge(strategy: Strategy, examples: Examples, metric: str, seed: int) -> _Judged:
+def _judge(strategy: Strategy, examples: Examples, metric: str, seed: int, left: Left) -> _Judged:
     """A strategy on one deal of the folds."""
-    learned, judged = learn(strategy, examples), examples.judged
+    learned, judged = learn(strategy, examples, left), examples.judged
     truth = examples.targets[judged]
     calibration = calibrate(learned.logits[judged], truth, examples.groups[judged], examples.task, seed)
     chances, thresholds = calibration.probabilities, calibration.thresholds
@@ -221,8 +256,9 @@ def _mean(found: Sequence[_Judged]) -> _Judged:
         thresholds = np.asarray(np.mean(limits, axis=0))
     temperature = float(np.exp(np.mean([np.log(one.calibration.temperature) for one in found])))
     converged = all(one.learned.converged for one in found)
+    out_of_time = any(one.learned.out_of_time for one in found)
     return _Judged(
-        dataclasses.replace(first.learned, penalty=penalty, converged=converged),
+        dataclasses.replace(first.learned, penalty=penalty, converged=converged, out_of_time=out_of_time),
         dataclasses.replace(first.calibration, temperature=temperature, thresholds=thresholds),
         float(np.mean([one.score for one in found])),
         RowScores(

@@ -23,6 +23,9 @@ RESERVE_LEAST = 3.0
 RESERVE_SHARE = 0.05
 RESERVE_MOST = 30.0
 
+# Tells the seconds that are left.
+Left = Callable[[], float]
+
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _FORM = re.compile(rf"(?:{_NUMBER}h)?\s*(?:{_NUMBER}m)?\s*(?:{_NUMBER}s)?")
@@ -176,6 +179,11 @@ class Countdown:
     def holds(self, seconds: float) -> bool:
         """Whether work of so many seconds still fits."""
         return seconds <= self.remaining()
+
+
+def no_end() -> float:
+    """Seconds that are left where nothing ends."""
+    return math.inf
 
 
 def process_age() -> float:

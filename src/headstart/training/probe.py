@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from headstart.features.engine import cpu_count
+from headstart.runs.budget import Left, no_end
 from headstart.training.linear import Features, Floats, Kind, LinearModel, fit_path, row_losses, walk_path
 
 Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
@@ -86,6 +88,8 @@ class ProbeChoice:
         was never held out.
     converged:
         Whether all the fits behind ``oof_logits`` reached their tolerance.
+    out_of_time:
+        Whether weaker penalties were left out because the time was over.
     """
 
     penalty: float
@@ -93,6 +97,7 @@ class ProbeChoice:
     losses: tuple[float, ...]
     oof_logits: Floats
     converged: bool
+    out_of_time: bool = False
 
 
 def choose(
@@ -104,6 +109,7 @@ def choose(
     row_weights: Floats | None = None,
     penalties: Penalties | None = None,
     tolerance: float = FOLD_TOLERANCE,
+    left: Left = no_end,
 ) -> ProbeChoice:
     """Choose the penalty by out-of-fold log-loss.
 
@@ -123,6 +129,8 @@ def choose(
         None stands for ``Penalties()``.
     tolerance:
         Of each fit, in nats: about how far its objective may lie above the least.
+    left:
+        Tells the seconds that are left. No penalty is tried that is expected to take longer, but for the first.
 
     Raises
     ------
@@ -139,9 +147,10 @@ def choose(
     held_weights = None if row_weights is None else row_weights[held]
     losses: list[float] = []
     best_logits: Floats = np.empty(0)
-    converged = True
+    converged, out_of_time = True, False
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(min(len(folds), cpu_count())) as pool:
         while len(losses) < len(grid):
+            started = time.perf_counter()
             models = list(pool.map(next, paths))
             logits = np.vstack([model.logits(features[fold[1]]) for model, fold in zip(models, folds, strict=True)])
             losses.append(float(np.average(row_losses(logits, targets[held], kind), weights=held_weights)))
@@ -149,10 +158,13 @@ def choose(
                 best_logits, converged = logits, all(model.converged for model in models)
             if penalties.ended(losses):
                 break
+            if time.perf_counter() - started > left():
+                out_of_time = len(losses) < len(grid)
+                break
     oof_logits = np.full(targets.shape, np.nan)
     oof_logits[held] = best_logits
     tried = tuple(grid[: len(losses)])
-    return ProbeChoice(tried[int(np.argmin(losses))], tried, tuple(losses), oof_logits, converged)
+    return ProbeChoice(tried[int(np.argmin(losses))], tried, tuple(losses), oof_logits, converged, out_of_time)
 
 
 def fit(

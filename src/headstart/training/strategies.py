@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from headstart.runs.budget import Left, no_end
 from headstart.training.baselines import fit_prototype
 from headstart.training.examples import Examples
 from headstart.training.linear import LinearModel
@@ -69,12 +70,15 @@ class Learned:
         float64 (n, C), of models that had not seen the row; NaN where a row was never held out.
     converged:
         Whether the fits behind the logits reached their tolerance.
+    out_of_time:
+        Whether the time was over before all penalties of interest were tried.
     """
 
     strategy: Strategy
     penalty: float | None
     logits: Floats
     converged: bool = True
+    out_of_time: bool = False
 
 
 def outputs_of(strategy: Strategy, columns: dict[str, slice]) -> tuple[str, ...]:
@@ -82,13 +86,19 @@ def outputs_of(strategy: Strategy, columns: dict[str, slice]) -> tuple[str, ...]
     return tuple(columns) if strategy.features == "all" else ("features",)
 
 
-def learn(strategy: Strategy, examples: Examples) -> Learned:
-    """Fit on each fold and predict its held-out rows; the test rows are not here to be seen."""
+def learn(strategy: Strategy, examples: Examples, left: Left = no_end) -> Learned:
+    """Fit on each fold and predict its held-out rows; the test rows are not here to be seen.
+
+    Parameters
+    ----------
+    left:
+        Tells the seconds that are left; see :func:`headstart.training.probe.choose`.
+    """
     rows, encoded = examples.features(outputs_of(strategy, examples.columns)), examples.encoded
     if strategy.method == "logistic":
         weights = _weights(strategy, encoded)
-        choice = choose(rows, encoded, list(examples.folds), kind=examples.task.kind, row_weights=weights)
-        return Learned(strategy, choice.penalty, choice.oof_logits, choice.converged)
+        choice = choose(rows, encoded, list(examples.folds), kind=examples.task.kind, row_weights=weights, left=left)
+        return Learned(strategy, choice.penalty, choice.oof_logits, choice.converged, choice.out_of_time)
     logits = np.full(encoded.shape, np.nan)
     for seen, held in examples.folds:
         logits[held] = fit_prototype(rows[seen], encoded[seen], kind=examples.task.kind).logits(rows[held])
