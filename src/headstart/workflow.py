@@ -34,7 +34,7 @@ from headstart.planning.command import command_of, request_of
 from headstart.planning.decisions import Decider, check_decisions
 from headstart.planning.finalist import Finalist, blas_threads, model_of, of_climb, of_probes, of_rung
 from headstart.planning.fine_tuning import Site, check_fine_tuning, fine_tune_rung
-from headstart.planning.following import followed, require_stages
+from headstart.planning.following import as_planned, followed
 from headstart.planning.judging import (
     Judged,
     baseline_scores,
@@ -121,7 +121,7 @@ def fit(
         costs = check_decisions(options, dataset)
         entrants = entrants_of(options, countdown, say)
         if plan is not None:
-            require_stages(plan, len(entrants.backbones[0].stages))
+            entrants = as_planned(entrants, plan, say)
     if options.strategy in FINE_TUNED:
         with clock.section("fine-tune"):
             for backbone in entrants.backbones:

@@ -295,13 +295,14 @@ def open_parts(path: str | Path) -> tuple[SavedModel, tuple[Backbone, ...]]:
     folder = Path(path)
     saved = read_model(folder if (folder / "model.json").is_file() else find_run(folder).path("model"))
     record = saved.record
-    backbone = find_backbone(record.backbone, size=record.preprocessing.size, channels=record.preprocessing.channels)
+    wanted = record.preprocessing
+    backbone = find_backbone(record.backbone, size=wanted.size, channels=wanted.channels).taking(wanted.aspect)
     if backbone.weights_sha256 != record.weights_sha256:
         raise ArtifactError(
             f"{folder}: fitted on weights {record.weights_sha256[:12]}… of {record.backbone}, "
             f"but here they are {backbone.weights_sha256[:12]}…; install the version it was fitted with"
         )
-    if backbone.preprocessing != record.preprocessing:
+    if backbone.preprocessing != wanted:
         raise ArtifactError(f"{folder}: {record.backbone} wants another preprocessing here than when it was fitted")
     networks = []
     for weights in (saved.tuned, *(member.tuned for member in saved.members)):

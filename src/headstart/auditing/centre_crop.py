@@ -30,7 +30,7 @@ def centre_crop(files: Sequence[str], facts: Sequence[ImageFacts], preprocessing
     lost = 1 - sides.min(1) / sides.max(1)
     rows = [row for row in np.argsort(-lost, kind="stable").tolist() if lost[row] > LOST]
     action = (
-        "if what is labelled lies off the centre, crop the images around it, or fit within a budget, which may squash"
+        "if what is labelled lies off the centre, crop the images around it; where most are so long, fit squashes them"
     )
     if len(rows) > SHARE * len(facts):
         worst = facts[rows[0]]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
 
@@ -127,6 +128,12 @@ class Backbone(ABC):
         if cut == len(self.stages):
             raise OptionError(f"{self.name}: nothing lies above cut {cut}, the last")
         return Segment(self, cut, len(self.stages), ())
+
+    def taking(self, aspect: Literal["crop", "squash"]) -> Self:
+        """The same network, with images that are not square brought to it in this way; see :class:`Preprocessing`."""
+        changed = copy.copy(self)
+        changed.preprocessing = replace(self.preprocessing, aspect=aspect)
+        return changed
 
     def _check_cut(self, cut: int) -> None:
         if not isinstance(cut, Integral) or not 1 <= cut <= len(self.stages):

@@ -75,6 +75,22 @@ def image_facts(data: bytes, name: str) -> ImageFacts:
         return _of_image(image, mode, size)
 
 
+def stored_size(data: bytes, name: str) -> tuple[int, int]:
+    """Width and height of an image as it is stored, which an EXIF orientation may swap; read from the header alone
+    where the file has one.
+
+    Raises
+    ------
+    ImageError, MissingExtraError
+        As :func:`headstart.imaging.decode` does.
+    """
+    with decoding_errors(name):
+        if needs_planes(data, name):
+            height, width, _ = read_planes(data, name).shape
+            return width, height
+        return identify(data, name).size
+
+
 @dataclass(frozen=True)
 class Examined:
     """What a decoded file is and looks like, and how it was made.

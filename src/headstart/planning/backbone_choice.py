@@ -33,6 +33,7 @@ from headstart.planning.entrants import (
     work_of,
 )
 from headstart.planning.limits import Cost, Limits, within
+from headstart.planning.long_images import squash_rule, typical_loss
 from headstart.planning.options import Options
 from headstart.planning.plan import Decision, Plan
 from headstart.runs import Progress, Run, Stopwatch
@@ -68,11 +69,13 @@ class BackboneChoice:
     decisions: tuple[Decision, ...] = ()
 
     def told(self, plan: Plan) -> Plan:
-        """The plan with what was considered, and why this backbone at this image size."""
-        if self.race is None:
-            return replace(plan, decisions=(*self.decisions, *plan.decisions))
-        rest = (decision for decision in plan.decisions if decision.key != "image_size")  # it was raced
-        return replace(plan, considered=self.race.considered, decisions=(*self.decisions, *rest))
+        """The plan with what was considered, and why this backbone at this image size, and with this view of images."""
+        settled = {decision.key for decision in self.decisions}
+        if self.race is not None:
+            plan = replace(plan, considered=self.race.considered)
+            settled.add("image_size")  # it was raced
+        rest = (decision for decision in plan.decisions if decision.key not in settled)
+        return replace(plan, decisions=(*self.decisions, *rest))
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +101,7 @@ class Chooser:
     say: Say
 
     def choose(self, dataset: Dataset, entrants: Entrants) -> BackboneChoice:
-        """The only entrant, or the winner of a race; either is within the limits.
+        """The only entrant, or the winner of a race; either is within the limits, and long images are squashed for it.
 
         The usual backbones race only where data and time allow it: of a test by nested folds every image has a part in
         every choice, so there nothing can be chosen by labels beforehand.
@@ -108,6 +111,21 @@ class Chooser:
         OptionError
             If no entrant is within the limits.
         """
+        entrants, decisions = self._for_long_images(dataset, entrants)
+        choice = self._chosen(dataset, entrants)
+        return replace(choice, decisions=(*choice.decisions, *decisions))
+
+    def _for_long_images(self, dataset: Dataset, entrants: Entrants) -> tuple[Entrants, tuple[Decision, ...]]:
+        """The entrants, squashing images where these are long, and that decision; a plan that is given has decided."""
+        if entrants.planned or all(one.preprocessing.aspect == "squash" for one in entrants.backbones):
+            return entrants, ()
+        decision = squash_rule(typical_loss(dataset, seed=self.options.seed))
+        if decision is None:
+            return entrants, ()
+        self.say(decision.reason)
+        return replace(entrants, backbones=tuple(one.taking("squash") for one in entrants.backbones)), (decision,)
+
+    def _chosen(self, dataset: Dataset, entrants: Entrants) -> BackboneChoice:
         light = Limits(size=self._limits.size)  # known at once, as latencies are not
         within(light, {label_of(one): Cost(weight_of(one)) for one in entrants.backbones})
         if len(entrants.backbones) == 1:

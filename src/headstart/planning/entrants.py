@@ -63,10 +63,21 @@ def usual_names() -> tuple[Named, ...]:
 
 @dataclass(frozen=True, eq=False)
 class Entrants:
-    """The backbones that may be used, in the order in which they were named, and why others may not."""
+    """The backbones that may be used.
+
+    Attributes
+    ----------
+    backbones:
+        In the order in which they were named.
+    left_out:
+        Why others may not be used.
+    planned:
+        Whether a plan has decided how they take images.
+    """
 
     backbones: tuple[Backbone, ...]
     left_out: tuple[str, ...] = ()
+    planned: bool = False
 
 
 def open_each(named: Sequence[Named], open_one: Open, say: Say) -> Entrants:

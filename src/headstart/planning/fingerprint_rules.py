@@ -15,7 +15,6 @@ from headstart.planning.rule_table import (
     IMBALANCED,
     LEAST_PER_CLASS,
     MANY_PER_CLASS,
-    MOST_CROPPED,
 )
 from headstart.planning.situation import Situation
 
@@ -23,15 +22,12 @@ _LIKE = {"fits": "like", "partly": "partly like", "far": "unlike"}
 
 
 def crop_rule(situation: Situation) -> tuple[Literal["crop", "squash"], Decision]:
-    """How images that are not square become square."""
+    """How images that are not square become square, unless :mod:`headstart.planning.long_images` has decided it."""
     lost = {"crop_loss": situation.crop_loss}
     if situation.aspect == "squash":
         return "squash", Decision("crop", "fingerprint", "squash", "the weights were made for squashed images", lost)
-    cut = f"a centre crop cuts off {situation.crop_loss:.0%} of an image on average"
-    if situation.crop_loss > MOST_CROPPED:
-        reason = f"{cut}, more than the {MOST_CROPPED:.0%} that photographs lose: all of it is kept, squashed"
-        return "squash", Decision("crop", "fingerprint", "squash", reason, lost)
-    return "crop", Decision("crop", "fingerprint", "crop", f"{cut}, as the weights expect", lost)
+    reason = f"a centre crop cuts off {situation.crop_loss:.0%} of the typical image, as the weights expect"
+    return "crop", Decision("crop", "fingerprint", "crop", reason, lost)
 
 
 def metric_rule(metric: str, situation: Situation) -> Decision:

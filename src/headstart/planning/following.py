@@ -8,6 +8,8 @@ from typing import Any
 
 from headstart.backbones.names import full_name
 from headstart.errors import OptionError
+from headstart.features.engine import Say
+from headstart.planning.entrants import Entrants
 from headstart.planning.options import Options
 from headstart.planning.plan import Plan, PlannedRung, read_plan
 
@@ -17,6 +19,7 @@ _WISHES = ("budget", "quality", "max_size", "max_latency")
 _BASIS = ("metric", "seed", "backbone", "image_size")
 # Rungs that a climb times itself before it tries them.
 _TIMED = ("partial", "full")
+_WAYS = {"crop": "cut to their middle", "squash": "squashed"}
 
 
 def followed(options: Options, plan: Plan | None = None) -> tuple[Options, Plan | None]:
@@ -50,12 +53,24 @@ def followed(options: Options, plan: Plan | None = None) -> tuple[Options, Plan 
     return options, dataclasses.replace(plan, **wishes, rungs=tuple(map(_untimed, plan.rungs)))
 
 
-def require_stages(plan: Plan, stages: int) -> None:
-    """Refuse a plan whose cuts were made for another backbone than it names; raises :class:`OptionError`."""
+def as_planned(entrants: Entrants, plan: Plan, say: Say) -> Entrants:
+    """The plan's backbone, taking images that are not square as the plan says.
+
+    Raises
+    ------
+    OptionError
+        If the plan's cuts were made for another backbone than it names.
+    """
+    (backbone,) = entrants.backbones
+    stages, aspect = len(backbone.stages), backbone.preprocessing.aspect
     if plan.stages != stages:
         raise OptionError(
             f"the plan cuts a backbone of {plan.stages} stages, and {plan.backbone} has {stages}: plan again for it"
         )
+    if plan.crop != aspect:
+        say(f"as the plan says, images that are not square are {_WAYS[plan.crop]}, not {_WAYS[aspect]}")
+        backbone = backbone.taking(plan.crop)
+    return dataclasses.replace(entrants, backbones=(backbone,), planned=True)
 
 
 def _require_agreement(name: str, asked: Any, planned: Any) -> None:

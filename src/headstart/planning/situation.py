@@ -58,7 +58,7 @@ class Situation:
     probe:
         ``None`` before it has run.
     crop_loss:
-        Mean share of an image's area that a centre crop to a square cuts off, 0 to 1.
+        The share of the area of an image that a centre crop to a square cuts off, 0 to 1: the median of the images.
     stages, image_size, aspect:
         Of the backbone: its number of stages, and the input that its weights were made for.
     trainable:

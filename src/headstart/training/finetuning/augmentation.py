@@ -90,7 +90,8 @@ class Augmenter:
         omitted = f" without {'+'.join(sorted(without))}" if without else ""
         parameters = sha256(to_json(self.preset).encode())[:12]
         shared = "" if share == _USUAL_SHARE else f" share {share:g}"
-        self.identity = f"{label}{omitted} {parameters} v{VERSION} seed {seed}{shared}"
+        squashed = " squashed" if preprocessing.aspect == "squash" else ""
+        self.identity = f"{label}{omitted} {parameters} v{VERSION}{squashed} seed {seed}{shared}"
         self._seed, self._share = seed, share
 
     def numbered(self, number: int) -> View:
@@ -142,7 +143,7 @@ class Augmenter:
     def _placed(self, image: torch.Tensor, chances: Chances) -> torch.Tensor:
         """The part of the image that the view shows, at its size."""
         wanted, (height, width) = self.preprocessing, image.shape[-2:]
-        box = _crop_box(height, width, self.preset, chances)
+        box = _crop_box(height, width, self.preset, chances, whole=wanted.aspect == "squash")
         if self.preset.rotation and chances.rotated < self._share:
             return _rotated(image, box, self.preset.rotation * (2 * chances.angle - 1), wanted)
         return _resized(image, box, wanted.size, wanted) if self.preset.crop else image
@@ -177,18 +178,20 @@ def flips_of(preset: Preset, number: int) -> frozenset[str]:
     return frozenset(name for digit, name in enumerate(usable) if number >> digit & 1)
 
 
-def _crop_box(height: int, width: int, preset: Preset, chances: Chances) -> Box:
+def _crop_box(height: int, width: int, preset: Preset, chances: Chances, *, whole: bool) -> Box:
     """A random part: top, left, height, width in pixels; all of the image where the preset does not crop.
 
-    Areas are shares of the largest square, which the evaluation view shows too: so things are about as large in
-    training as in use, and long pictures are not squeezed.
+    Areas are shares of what the evaluation view shows too: of the largest square, so that long pictures are not
+    squeezed, or where they are squashed, of the ``whole`` picture. So things look in training about as they do in use.
     """
     if not preset.crop:
         return 0, 0, height, width
     area = preset.crop + (1 - preset.crop) * chances.area
     ratio = math.sqrt(_RATIO ** (2 * chances.ratio - 1))
-    side = math.sqrt(area) * min(height, width)
-    tall, wide = min(height, max(1, round(side / ratio))), min(width, max(1, round(side * ratio)))
+    share, square = math.sqrt(area), min(height, width)
+    full_height, full_width = (height, width) if whole else (square, square)
+    tall = min(height, max(1, round(share * full_height / ratio)))
+    wide = min(width, max(1, round(share * full_width * ratio)))
     return int(chances.top * (height - tall + 1)), int(chances.left * (width - wide + 1)), tall, wide
 
 

@@ -20,8 +20,9 @@ class Preset:
     Attributes
     ----------
     crop:
-        The least share, in (0, 1], of the area of the largest square in the image that a random crop keeps; the
-        greatest is 1, and its sides differ by up to a third. Off, the view starts from the clean evaluation view.
+        The least share, in (0, 1], of the area of the largest square in the image that a random crop keeps, or of the
+        whole image where images are squashed; the greatest is 1, and its sides differ by up to a third. Off, the view
+        starts from the clean evaluation view.
     horizontal_flip, vertical_flip, quarter_turn:
         Mirrored left to right, upside down, turned by 90°. Not tossed for: the view's number says which of them are
         applied (:func:`headstart.training.finetuning.augmentation.flips_of`).
