@@ -10,7 +10,8 @@ import pytest
 
 from headstart.errors import OptionError, RecordError
 from headstart.planning import following
-from headstart.planning.following import followed, require_stages
+from headstart.planning.backbone_choice import entrants_of
+from headstart.planning.following import as_planned, followed
 from headstart.planning.options import Options
 from headstart.planning.plan import Plan
 from headstart.records import to_json
@@ -95,7 +96,12 @@ def test_a_plan_that_cannot_be_is_refused_and_one_is_read_once(
     assert followed(Options(plan=str(path)), plan)[1] is not None
 
 
-def test_a_plan_for_another_backbone_is_refused(plan: Plan) -> None:
-    require_stages(plan, 9)
-    with pytest.raises(OptionError, match="of 9 stages, and bundled/tf_efficientnet_lite0 has 12"):
-        require_stages(plan, 12)
+def test_a_plan_for_another_backbone_is_refused_and_its_crop_counts(plan: Plan) -> None:
+    entrants, said = entrants_of(Options(), None, print), list[str]()
+    assert as_planned(entrants, plan, said.append).backbones == entrants.backbones
+    squashing = as_planned(entrants, dataclasses.replace(plan, crop="squash"), said.append)
+    assert squashing.backbones[0].preprocessing.aspect == "squash"
+    assert squashing.planned
+    assert said == ["as the plan says, images that are not square are squashed, not cut to their middle"]
+    with pytest.raises(OptionError, match="of 12 stages, and bundled/tf_efficientnet_lite0 has 9"):
+        as_planned(entrants, dataclasses.replace(plan, stages=12), said.append)

@@ -29,33 +29,33 @@ def test_levels_are_steps_of_the_shift_and_so_squares_of_the_gap() -> None:
 @pytest.mark.parametrize(
     ("levels", "sentence"),
     [
-        ("fits fits fits", "The layers fit from the first to the last: the features can be used as they are."),
+        ("fits fits fits", "The layers fit from the first to the last: such images are what the network knows."),
         (
             "fits fits far",
-            "The first and middle layers fit, the last do not fit: if the features fall short, fine-tune the top.",
+            "The first and middle layers fit, the last do not fit: if you fine-tune, the top is what differs.",
         ),
         (
             "fits partly partly",
-            "The first layers fit, the middle and last fit only in part: "
-            "if the features fall short, fine-tune the top.",
+            "The first layers fit, the middle and last fit only in part: if you fine-tune, the top is what differs.",
         ),
         (
             "partly fits fits",
             "The first layers fit only in part, the middle and last fit: "
-            "if the features fall short, fine-tune the first layers too.",
+            "if you fine-tune, the first layers are what differs.",
         ),
         (
             "partly partly partly",
-            "The layers fit only in part from the first to the last: if the features fall short, fine-tune deep.",
+            "The layers fit only in part from the first to the last: "
+            "if you fine-tune, layers differ from the first on.",
         ),
         (
             "far partly far",
             "The first layers do not fit, the middle fit only in part, the last do not fit: "
-            "expect to fine-tune, down to the first layers.",
+            "if you fine-tune, layers differ from the first on.",
         ),
     ],
 )
-def test_the_sentence_names_the_layers_and_what_to_do(levels: str, sentence: str) -> None:
+def test_the_sentence_names_the_layers_and_promises_nothing(levels: str, sentence: str) -> None:
     assert read_gap(_gap(*(SIZES[name] for name in levels.split()))) == sentence
 
 

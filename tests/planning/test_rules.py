@@ -111,15 +111,26 @@ def test_the_reason_reads_as_advice() -> None:
     assert top.startswith(
         "some images a class (40 in the middle, 280 in all), partly like those of the source (gap 0.10)"
     )
-    assert "the first layers fit, the last do not" in top
-    for gap in (0.03, 0.4):
-        few = tuning_rule(_situation(class_median=10, gap=_gap(gap, gap, gap)))[1].reason
-        assert few.startswith("few images a class")
-        assert "seldom pay for more than a probe" in few
-    far = tuning_rule(_situation(class_median=300, gap=_gap(0.4, 0.4, 0.4)))[1].reason
-    assert far.startswith("many images a class")
-    assert "training deep is likely to pay" in far
+    assert "the first layers fit, the middle fit only in part, the last do not fit" in top
+    few = tuning_rule(_situation(class_median=10))[1].reason
+    assert few.startswith("few images a class")
+    many = tuning_rule(_situation(class_median=300))[1].reason
+    assert many.startswith("many images a class")
     assert "not measured" in tuning_rule(_situation(gap=None))[1].reason
+
+
+def test_what_fine_tuning_is_expected_to_add_is_what_the_rungs_say_whatever_the_gap() -> None:
+    for gap in (_gap(0.02, 0.02, 0.02), _gap(0.4, 0.4, 0.4), None):
+        situation = _situation(gap=gap)
+        best = max(expected_gains(situation, cuts_of(9)).values(), key=lambda gain: gain.points)
+        reason = tuning_rule(situation)[1].reason
+        assert reason.endswith(
+            f"from size and probe, fine-tuning is expected to add up to {best.points:.1f} points (full)"
+        )
+        assert f"full ({best.points:+.1f}" in rungs_rule(situation, {}, math.inf)[1][0].reason
+    solved = _situation(probe=ProbeScore(1.0, (0.98, 1.0), 0.01, 280, 0.16, 1.9))
+    assert tuning_rule(solved)[1].reason.endswith("fine-tuning is expected to add nothing")
+    assert tuning_rule(_situation(probe=None))[1].reason.endswith(" rungs are tried from the top down")
 
 
 def test_nothing_is_tuned_where_it_cannot_be_or_could_not_be_judged() -> None:

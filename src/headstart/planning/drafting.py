@@ -62,7 +62,7 @@ def draft_plan(
     """
     crop, crop_decision = crop_rule(situation)
     validation, validation_decision = validation_rule(situation)
-    tunes, tuning_decision = tuning_rule(situation)
+    tunes, tuning_decision = tuning_rule(situation, table=table)
     if tunes and kept_back:
         tunes, tuning_decision = False, replace(tuning_decision, value="no", reason=kept_back)
     rungs, rung_decisions = rungs_rule(situation, timings, seconds, table=table) if tunes else ((), ())

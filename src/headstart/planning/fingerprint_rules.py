@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 from headstart.planning.domain_gap import DomainGap
-from headstart.planning.gap_reading import level
+from headstart.planning.empirical_rules import cuts_of, expected_gains, rung_in_full
+from headstart.planning.gap_reading import level, which_fit
 from headstart.planning.plan import Decision, Validation
+from headstart.planning.prior import TABLE, PriorTable
 from headstart.planning.refolding import deals_for
 from headstart.planning.rule_table import (
     ENOUGH_VALIDATION_ROWS,
@@ -63,8 +65,8 @@ def validation_rule(situation: Situation) -> tuple[Validation, Decision]:
     return found, Decision("validation", "fingerprint", value, reason, numbers)
 
 
-def tuning_rule(situation: Situation) -> tuple[bool, Decision]:
-    """Whether rungs that train stages are worth a look at all, in the words of the field's matrix."""
+def tuning_rule(situation: Situation, *, table: PriorTable = TABLE) -> tuple[bool, Decision]:
+    """Whether rungs that train stages can be tried at all, with the cell of the field's matrix and what is expected."""
     numbers = {"rows": float(situation.rows), "class_median": situation.class_median}
     numbers |= _gap_numbers(situation.gap)
     cell = f"{_size(situation)}{_similarity(situation.gap)}"
@@ -74,7 +76,9 @@ def tuning_rule(situation: Situation) -> tuple[bool, Decision]:
     if situation.class_median < LEAST_PER_CLASS:
         reason = f"{cell}: a fold could hold no image of a typical class back, so nothing would say whether it helped"
         return False, Decision("tuning", "fingerprint", "no", reason, numbers)
-    return True, Decision("tuning", "fingerprint", "yes", f"{cell}: {_advice(situation)}", numbers)
+    layers = which_fit(situation.gap) if situation.gap else ""
+    reason = f"{cell}: {'; '.join(filter(None, (layers, _expected(situation, table))))}"
+    return True, Decision("tuning", "fingerprint", "yes", reason, numbers)
 
 
 def _size(situation: Situation) -> str:
@@ -89,18 +93,15 @@ def _similarity(gap: DomainGap | None) -> str:
     return f", {_LIKE[level(gap.total.value)]} those of the source (gap {gap.total.value:.2f})"
 
 
-def _advice(situation: Situation) -> str:
-    """What the matrix of size × similarity says; it only explains, the prior has the numbers."""
-    if situation.class_median < FEW_PER_CLASS:
-        return "so few images seldom pay for more than a probe"
-    if situation.gap is None:
+def _expected(situation: Situation, table: PriorTable) -> str:
+    """What the prior expects of the most promising cut; how far the domain is has no part in it."""
+    gains = expected_gains(situation, cuts_of(situation.stages), table=table)
+    if not gains:
         return "rungs are tried from the top down"
-    early, late = level(situation.gap.early.value), level(situation.gap.late.value)
-    if level(situation.gap.total.value) == "fits":
-        return "a little may be gained by training the top"
-    if early == "fits" and late != "fits":
-        return "the first layers fit, the last do not, so the top is what to train"
-    return "training deep is likely to pay"
+    cut, best = max(gains.items(), key=lambda item: item[1].points)
+    points = f"{max(best.points, 0.0):.1f}"
+    most = "nothing" if points == "0.0" else f"up to {points} points ({rung_in_full(cut).name})"
+    return f"from size and probe, fine-tuning is expected to add {most}"
 
 
 def _gap_numbers(gap: DomainGap | None) -> dict[str, float]:

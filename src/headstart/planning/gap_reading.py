@@ -26,16 +26,25 @@ _VERBS = {"fits": "fit", "partly": "fit only in part", "far": "do not fit"}
 
 
 def read_gap(gap: DomainGap) -> str:
-    """One sentence on where a network's features stop fitting and what to do, or on how two data sets compare.
+    """One sentence on where a network's features stop fitting, or on how two data sets compare.
 
-    It reads the gap alone: how many images there are, and how well a probe does, weigh more in a choice.
+    What fine-tuning gains it does not tell: the number of images and the score of a probe foretell that better
+    (``docs/benchmarks.md``, "What the prior knows").
     """
     if gap.against is not None:
         return _read_pair(gap, gap.against)
-    if gap.images < FEWEST or any(map(_unclear, (gap.early, gap.middle, gap.late))):
+    described = which_fit(gap)
+    if not described:
         return f"{_counted(gap.images)} {_are(gap.images)} too few to say how far they lie from what the network knows."
-    levels = [level(part.value) for part in (gap.early, gap.middle, gap.late)]
-    return f"{_described(levels)}: {_advice(levels[0], levels[1:])}."
+    early, *later = _levels(gap)
+    return f"{described.capitalize()}: {_meaning(early, later)}."
+
+
+def which_fit(gap: DomainGap) -> str:
+    """Which layers fit, as a clause; empty where the images are too few to say."""
+    if gap.images < FEWEST or any(map(_unclear, (gap.early, gap.middle, gap.late))):
+        return ""
+    return _described(_levels(gap))
 
 
 def level(value: float) -> Level:
@@ -65,10 +74,14 @@ def _unclear(part: Estimate) -> bool:
     return level(part.value - margin) == "fits" and level(part.value + margin) == "far"
 
 
+def _levels(gap: DomainGap) -> list[Level]:
+    return [level(part.value) for part in (gap.early, gap.middle, gap.late)]
+
+
 def _described(levels: list[Level]) -> str:
     """Which layers fit, neighbours of one level together."""
     if len(set(levels)) == 1:
-        return f"The layers {_VERBS[levels[0]]} from the first to the last"
+        return f"the layers {_VERBS[levels[0]]} from the first to the last"
     runs: list[tuple[list[str], Level]] = []
     for name, found in zip(("first", "middle", "last"), levels, strict=True):
         if runs and runs[-1][1] == found:
@@ -78,24 +91,22 @@ def _described(levels: list[Level]) -> str:
     said = [
         f"the {' and '.join(names)}{'' if place else ' layers'} {_VERBS[v]}" for place, (names, v) in enumerate(runs)
     ]
-    return ", ".join(said).capitalize()
+    return ", ".join(said)
 
 
-def _advice(early: Level, later: list[Level]) -> str:
-    """What follows for fine-tuning, first layers against the rest.
+def _meaning(early: Level, later: list[Level]) -> str:
+    """Where the images differ, first layers against the rest.
 
-    Where only the first layers do not fit, the images differ in looks rather than in what they show, and the first
-    layers are what to tune (Lee et al. 2023, surgical fine-tuning).
+    Where only the first layers do not fit, they differ in looks rather than in what they show, and the first layers are
+    what to tune (Lee et al. 2023, surgical fine-tuning).
     """
+    if all(found == "fits" for found in (early, *later)):
+        return "such images are what the network knows"
     if early == "fits":
-        if all(found == "fits" for found in later):
-            return "the features can be used as they are"
-        return "if the features fall short, fine-tune the top"
+        return "if you fine-tune, the top is what differs"
     if all(found == "fits" for found in later):
-        return "if the features fall short, fine-tune the first layers too"
-    if "far" in (early, *later):
-        return "expect to fine-tune, down to the first layers"
-    return "if the features fall short, fine-tune deep"
+        return "if you fine-tune, the first layers are what differs"
+    return "if you fine-tune, layers differ from the first on"
 
 
 def _counted(images: int) -> str:
