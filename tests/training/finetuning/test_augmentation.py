@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -205,3 +206,17 @@ def test_a_view_refuses_another_preprocessing() -> None:
 def test_a_broken_image_is_named() -> None:
     with pytest.raises(ImageError, match=r"broken\.jpg"):
         Augmenter("strong", RGB, seed=0).load(b"no image", "broken.jpg", 0)
+
+
+def test_views_of_squashed_images_show_the_whole_width_where_those_of_cropped_ones_show_a_square() -> None:
+    image = np.zeros((48, 240, 3), np.uint8)
+    image[:, :40, 0] = image[:, 200:, 1] = 255  # red at one end, green at the other
+    squashing = dataclasses.replace(RGB, aspect="squash")
+    preset = Preset(crop=0.9)
+    for number in range(8):
+        whole = _load(Augmenter(preset, squashing, seed=0), number, image)
+        square = _load(Augmenter(preset, RGB, seed=0), number, image)
+        assert whole[..., 0].max() > 200
+        assert whole[..., 1].max() > 200
+        assert not (square[..., 0].max() > 200 and square[..., 1].max() > 200)
+    assert Augmenter(preset, squashing, seed=0).identity != Augmenter(preset, RGB, seed=0).identity
