@@ -8,7 +8,9 @@ each cut at the rate of a second try, which tells what second tries are worth. D
 with, or one that is held out once for all seeds and sizes. ``--controls`` also climbs with shuffled training labels,
 where no rung can gain. Results are kept in ``--out`` after each process, so that it can be stopped and go on;
 ``--report`` runs nothing and prints them as Markdown tables, with the prior refitted to them. What was measured so far
-is in ``bench/data/regret.json``; ``--out`` with that file goes on from there. Needs ``headstart[train]``.
+is in ``bench/data/regret.json``; ``--out`` with that file goes on from there. A rung there may say why it was
+``slower`` than it would be beside the ladders; the report then also tells the time of those that were not. Needs
+``headstart[train]``.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def report(kept: Record, rungs: tuple[str, ...], quality: str) -> str:
         repeated = [cell for cell in cells if len(cell.seeds) >= ENOUGH_SEEDS]
         if repeated and len(repeated) < len(cells):
             parts += [f"## Regret where there are {ENOUGH_SEEDS} seeds", _policies(results, repeated)]
-        parts += ["## Forecast seconds", _forecasts(results, cells)]
+        parts += [_alike(kept, rungs, quality), "## Forecast seconds", _forecasts(results, cells)]
     else:
         parts.append("Of no data set every rung and the ladder are there yet.")
     parts += ["## The prior, refitted", _prior(kept)]
@@ -168,6 +168,18 @@ def _time(results: Kept, cells: Sequence[Cell]) -> str:
         f"median cell {typical:.0%}); {processor:.0%} of their processor time; and {at_once:.0%} of one process that "
         "would try them all and do once what they have in common."
     )
+
+
+def _alike(kept: Record, rungs: tuple[str, ...], quality: str) -> str:
+    """The same where no rung was slower for a reason that its record names: older code, or other work beside it."""
+    runs = {key: found for key, found in kept["runs"].items() if "slower" not in found}
+    results = Kept.of({**kept, "runs": runs}, rungs, quality)
+    cells = results.cells()
+    if len(runs) == len(kept["runs"]) or not cells:
+        return ""
+    seeds = sum(len(cell.seeds) for cell in cells)
+    said = f"{seeds} samples have rungs that ran with the ladder's code and beside no other work."
+    return f"{said} There: {_time(results, cells)}"
 
 
 def _forecasts(results: Kept, cells: Sequence[Cell]) -> str:

@@ -40,10 +40,9 @@ def test_a_second_try_takes_the_precision_of_the_first(trainer: Any, monkeypatch
 def test_transforms_are_judged_before_the_first_rung_only(trainer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bool] = []
     monkeypatch.setattr(ascent, "timing_of", lambda *wanted, first: asked.append(first))
-    monkeypatch.setattr(ascent, "fit_to_time", lambda *wanted: None)
     tuned = SimpleNamespace(tuned=SimpleNamespace(precision="measured"))
     monkeypatch.setattr(ascent, "fine_tune_rung", lambda *wanted: tuned)
-    trainer.time(rung_in_full(7), 60.0)
+    trainer.time(rung_in_full(7))
     trainer.tune(rung_in_full(7))
-    trainer.time(rung_in_full(4), 60.0)
+    trainer.time(rung_in_full(4))
     assert asked == [True, False]

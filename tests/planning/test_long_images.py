@@ -18,6 +18,7 @@ from headstart.backbones.catalogue import DEFAULT_BACKBONE, find_backbone
 from headstart.data import Dataset, load, resolve
 from headstart.planning.backbone_choice import Chooser, entrants_of
 from headstart.planning.entrants import Entrants
+from headstart.planning.following import as_planned
 from headstart.planning.long_images import squash_rule, typical_loss
 from headstart.planning.options import Options
 from headstart.planning.plan import Plan, read_plan
@@ -112,8 +113,8 @@ def test_a_plan_says_so_and_an_edited_one_wins(wide: Path, planned: Plan, tmp_pa
     path = tmp_path / "plan.json"
     for crop in ("crop", "squash"):
         path.write_text(to_json(planned).replace('"crop": "squash"', f'"crop": "{crop}"'))
-        assert read_plan(path).crop == crop
-        assert _choose(load(wide), Options(plan=str(path)), []) == (crop,)
+        entrants = as_planned(entrants_of(Options(), None, print), read_plan(path), print)
+        assert _choose(load(wide), Options(), [], entrants) == (crop,)
         run = headstart.fit(wide, Options(plan=str(path), budget="1s"), out=tmp_path / crop)
         assert json.loads(run.path("model/model.json").read_text())["preprocessing"]["aspect"] == crop
 

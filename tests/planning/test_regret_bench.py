@@ -398,6 +398,19 @@ def test_the_tables_say_what_the_numbers_are(tables: ModuleType) -> None:
     assert "Failed" not in text
 
 
+def test_time_is_also_told_of_rungs_alone_that_ran_as_the_ladder_did(tables: ModuleType) -> None:
+    kept = kept_of(("a", "b", "c"), 3)
+    assert "beside no other work" not in tables.report(kept, RUNGS, "balanced")
+    for key, found in kept["runs"].items():
+        if found["seed"] > 0 and found["kind"] in RUNGS:
+            kept["runs"][key] = {**found, "seconds": 10 * found["seconds"], "slower": "older code"}
+    text = tables.report(kept, RUNGS, "balanced")
+    once = tables.report(kept_of(("a", "b", "c"), 1), RUNGS, "balanced")
+    share = once.partition("The ladder takes ")[2][:3]
+    assert "3 samples have rungs that ran with the ladder's code" in text
+    assert f"beside no other work. There: The ladder takes {share}" in text
+
+
 def test_a_refit_follows_what_was_gained(tables: ModuleType, priors: ModuleType) -> None:
     """Half of the probe's error of 20 points is removed by cut 4: the middle's share rises from 0.2 towards 0.5."""
     middle = [outcome for outcome in priors.outcomes(kept_of(("a", "b", "c"), 3)) if outcome.reach == "middle"]

@@ -128,7 +128,7 @@ def test_what_fine_tuning_is_expected_to_add_is_what_the_rungs_say_whatever_the_
             f"from size and probe, fine-tuning is expected to add up to {best.points:.1f} points (full)"
         )
         assert f"full ({best.points:+.1f}" in rungs_rule(situation, {}, math.inf)[1][0].reason
-    solved = _situation(probe=ProbeScore(1.0, (0.98, 1.0), 0.01, 280, 0.16, 1.9))
+    solved = _situation(probe=ProbeScore(1.0, 0.01, 280, 0.16, 1.9, 0.01, 1.0))
     assert tuning_rule(solved)[1].reason.endswith("fine-tuning is expected to add nothing")
     assert tuning_rule(_situation(probe=None))[1].reason.endswith(" rungs are tried from the top down")
 
