@@ -60,7 +60,7 @@ def outcomes(kept: Record) -> list[Outcome]:
             if cut is not None and seeds:
                 right = [np.array([from_bits(found[seed]["right"]) for seed in seeds]) for found in (runs, probes)]
                 points, error = gain(*right, np.array(kept["tests"][name]["groups"]))
-                conditions = _mean_conditions([probes[seed] for seed in seeds], kept.get("gaps", {}).get(name))
+                conditions = mean_conditions([probes[seed] for seed in seeds], kept.get("gaps", {}).get(name))
                 gained.append(Outcome(name, conditions, reach_of(cut, STAGES), points, error))
     return gained
 
@@ -101,7 +101,7 @@ def from_json(text: str) -> PriorTable:
     return PriorTable(**{**values, "coefficients": MappingProxyType(coefficients)})
 
 
-def _mean_conditions(probes: Iterable[Record], gap: float | None) -> Conditions:
+def mean_conditions(probes: Iterable[Record], gap: float | None) -> Conditions:
     """What the prior would have seen, on the mean of some seeds."""
     each = [_conditions(record) for record in probes]
     return Conditions(
