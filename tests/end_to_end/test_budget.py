@@ -104,7 +104,7 @@ def test_a_plan_says_where_a_fit_would_end_at_its_probes(
     assert "too few images to hold any out as a test" in ladder.err
 
 
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("kind", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.soak)])
 def test_an_interrupted_climb_keeps_the_best_and_finishes(
     headstart: Callable[..., Any], environment: dict[str, str], pictures: Path, tmp_path: Path, kind: signal.Signals
 ) -> None:

@@ -148,12 +148,12 @@ def test_a_rung_without_prospects_is_passed_over() -> None:
 
 @pytest.mark.parametrize(("quality", "name"), [("fast", None), ("balanced", "top"), ("best", "top")])
 def test_quality_says_how_little_is_still_worth_a_try(quality: str, name: str | None) -> None:
-    posterior = _posterior({"top": 0.0}, {"top": 1.0})  # 0.4 points are expected of it
+    posterior = _posterior({"top": 0.0}, {"top": 2.0})  # 0.8 points are expected of it
     step = continue_climbing(WAITING[:1], ["probe"], posterior, quality, 300, units=MANY)  # type: ignore[arg-type]
     assert step.name == name
-    assert step.expected == pytest.approx(0.399, abs=1e-3)
+    assert step.expected == pytest.approx(0.798, abs=1e-3)
     if name is None:
-        assert "too small: top would add the most, 0.4 points to probe, and fast asks for 0.5" in step.reason
+        assert "too small: top would add the most, 0.8 points to probe, and fast asks for 1" in step.reason
 
 
 def test_the_budget_ends_the_climb_with_a_margin() -> None:
