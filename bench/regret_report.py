@@ -86,7 +86,8 @@ def report(kept: Record, rungs: tuple[str, ...], quality: str) -> str:
         repeated = [cell for cell in cells if len(cell.seeds) >= ENOUGH_SEEDS]
         if repeated and len(repeated) < len(cells):
             parts += [f"## Regret where there are {ENOUGH_SEEDS} seeds", _policies(results, repeated)]
-        parts += [_alike(kept, rungs, quality), "## Forecast seconds", _forecasts(results, cells)]
+        parts += [_alike(kept, rungs, quality), _as_fast(results, cells)]
+        parts += ["## Forecast seconds", _forecasts(results, cells)]
     else:
         parts.append("Of no data set every rung and the ladder are there yet.")
     parts += ["## The prior, refitted", _prior(kept)]
@@ -180,6 +181,25 @@ def _alike(kept: Record, rungs: tuple[str, ...], quality: str) -> str:
     seeds = sum(len(cell.seeds) for cell in cells)
     said = f"{seeds} samples have rungs that ran with the ladder's code and beside no other work."
     return f"{said} There: {_time(results, cells)}"
+
+
+def _as_fast(results: Kept, cells: Sequence[Cell]) -> str:
+    """The ladder's share of the time if slower rungs had been as fast as the others of their data set and size."""
+    by_place: dict[tuple[str, str, str], tuple[list[float], list[float]]] = {}
+    for (name, size, _, kind), found in results.runs.items():
+        if kind in results.rungs:
+            by_place.setdefault((name, size, kind), ([], []))["slower" in found].append(found["seconds"])
+    both = [(mean(usual), mean(slower)) for usual, slower in by_place.values() if usual and slower]
+    if not both:
+        return ""
+    ratio = sum(usual for usual, _ in both) / sum(slower for _, slower in both)
+    every = [record for cell in cells for rung in cell.rungs for record in results.of_cell(cell, rung)]
+    seconds = sum(record["seconds"] * (ratio if "slower" in record else 1.0) for record in every)
+    share = sum(cell.ladder_seconds.sum() for cell in cells) / seconds
+    return (
+        f"{len(both)} rungs ran both ways: as the ladder does they took {ratio:.0%} of the time. If all had been as "
+        f"fast, the ladder would take {share:.0%} of the time of all rungs."
+    )
 
 
 def _forecasts(results: Kept, cells: Sequence[Cell]) -> str:

@@ -409,6 +409,8 @@ def test_time_is_also_told_of_rungs_alone_that_ran_as_the_ladder_did(tables: Mod
     share = once.partition("The ladder takes ")[2][:3]
     assert "3 samples have rungs that ran with the ladder's code" in text
     assert f"beside no other work. There: The ladder takes {share}" in text
+    assert "15 rungs ran both ways: as the ladder does they took 10% of the time." in text
+    assert f"If all had been as fast, the ladder would take {share}" in text
 
 
 def test_a_refit_follows_what_was_gained(tables: ModuleType, priors: ModuleType) -> None:
