@@ -44,7 +44,7 @@ from headstart.planning.judging import (
 from headstart.planning.ladder import Climbed, LadderRecord, candidates, climb
 from headstart.planning.options import Options
 from headstart.planning.plan import Plan
-from headstart.planning.same_data import identity_of, require_same_data, require_validation, validation_of
+from headstart.planning.same_data import identity_of, require_same_data, require_validation, validation_here
 from headstart.planning.surveying import situation_of, timings_of
 from headstart.reporting.evaluation_record import evaluation_record
 from headstart.reporting.illustrations import illustrator_of
@@ -134,7 +134,7 @@ def fit(
         dataset = _kept(material, options)
         if plan is not None:
             require_same_data(plan, identity_of(dataset))
-            require_validation(plan, validation_of(*_protocol(dataset, options)))
+            require_validation(plan, validation_here(*_protocol(dataset, options)))
         choice = Chooser(options, _protocol, run, countdown, clock, progress, say).choose(dataset, entrants)
         found = _probe(choice, options, countdown, clock, progress, say)
         dataset, given = found.dataset, found.protocol.selection == "val"

@@ -15,7 +15,7 @@ from headstart.data import Dataset, load, resolve
 from headstart.errors import OptionError
 from headstart.planning.fingerprint_rules import validation_rule
 from headstart.planning.plan import Plan, Validation
-from headstart.planning.same_data import identity_of, require_same_data, require_validation, validation_of
+from headstart.planning.same_data import identity_of, require_same_data, require_validation, validation_here
 from headstart.planning.situation import Situation
 
 
@@ -89,7 +89,7 @@ def test_what_judges_is_known_before_the_probes_as_the_rule_has_it(
     development = dataset.select(dataset.splits != "test")
     judges = parts["val"] if protocol.selection == "val" else 0
     situation = _situation(len(development), len(set(development.groups.tolist())), judges)
-    assert validation_of(dataset, protocol) == validation_rule(situation)[0]
+    assert validation_here(dataset, protocol) == validation_rule(situation)[0]
 
 
 def _situation(rows: int, groups: int, validation_rows: int) -> Situation:

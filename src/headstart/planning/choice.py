@@ -229,7 +229,7 @@ def has_failed(name: str, predecessor: str, posterior: Posterior, *, measure: Me
     """Whether a fine-tuned rung is worse than the one before it, so that it should be tried again at a lower rate.
 
     By more than a standard deviation: of two rungs that are as good as each other one is always a little worse, and
-    tells nothing against its rate (`docs/benchmarks.md`, "Second tries": none gained anything).
+    tells nothing against its rate (`docs/benchmarks.md`, "Second tries": on the mean they gained nothing).
     """
     gain = posterior.gain(name, predecessor, measure)
     return gain.mean + gain.sd < 0

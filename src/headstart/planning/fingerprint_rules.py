@@ -44,19 +44,27 @@ def metric_rule(metric: str, situation: Situation) -> Decision:
     return Decision("metric", "fingerprint", metric, f"{times}: {hint}", numbers)
 
 
+def validation_of(rows: int, groups: int, *, given: bool) -> Validation:
+    """What judges the rungs: the user's own split where one is given, else folds, dealt several times where few."""
+    if given:
+        return Validation("split", 1, 1, groups < rows)
+    times = deals_for(groups)
+    return Validation("repeated_folds" if times > 1 else "folds", FOLDS, times, groups < rows)
+
+
 def validation_rule(situation: Situation) -> tuple[Validation, Decision]:
-    """What judges the rungs: the user's own split where there is one, else folds."""
+    """What judges the rungs, and why."""
+    found = validation_of(situation.rows, situation.groups, given=situation.validation_rows > 0)
     numbers = {"rows": float(situation.rows), "validation_rows": float(situation.validation_rows)}
     together = " (images of a group stay together)" if situation.grouped else ""
     if situation.validation_rows:
-        found, held, value = Validation("split", 1, 1, situation.grouped), situation.validation_rows, "split"
+        held, value = situation.validation_rows, "split"
         reason = f"your validation split has {held} images"
     else:
         kind, units = ("groups", situation.groups) if situation.grouped else ("images", situation.rows)
-        held, times = units // FOLDS, deals_for(situation.groups)
+        held, times = units // FOLDS, found.repeats
         numbers["deals"] = float(times)
         several = f", dealt {times} times, as {units} {kind} are few" if times > 1 else ""
-        found = Validation("repeated_folds" if times > 1 else "folds", FOLDS, times, situation.grouped)
         value = f"{FOLDS} folds" + (f", {times} times" if times > 1 else "")
         reason = f"probes are judged on {FOLDS} stratified folds{several}; rungs that train stages on the first fold"
         reason += f", of {held} {kind}"

@@ -10,9 +10,8 @@ from headstart.data import Dataset, Protocol
 from headstart.data.rows import first_few
 from headstart.errors import OptionError
 from headstart.files import sha256
+from headstart.planning.fingerprint_rules import validation_of
 from headstart.planning.plan import DataIdentity, Plan, Validation
-from headstart.planning.refolding import deals_for
-from headstart.planning.rule_table import FOLDS
 
 
 def identity_of(dataset: Dataset) -> DataIdentity:
@@ -23,18 +22,11 @@ def identity_of(dataset: Dataset) -> DataIdentity:
     return DataIdentity(dataset.name, len(rows), len(dataset.classes), digest, dataset.class_counts())
 
 
-def validation_of(dataset: Dataset, protocol: Protocol) -> Validation:
-    """What rungs are judged on, once every row has its part, as the rule of a plan has it.
-
-    :func:`headstart.planning.fingerprint_rules.validation_rule` says the same with its reason, after the probes.
-    """
+def validation_here(dataset: Dataset, protocol: Protocol) -> Validation:
+    """What rungs are judged on, once every row has its part."""
     development = dataset.select(dataset.splits != "test")
     groups = len(np.unique(development.groups))
-    grouped = groups < len(development)
-    if protocol.selection == "val":
-        return Validation("split", 1, 1, grouped)
-    times = deals_for(groups)
-    return Validation("repeated_folds" if times > 1 else "folds", FOLDS, times, grouped)
+    return validation_of(len(development), groups, given=protocol.selection == "val")
 
 
 def require_same_data(plan: Plan, here: DataIdentity) -> None:
