@@ -204,8 +204,10 @@ def test_every_page_fits_a_telephone(page: Any, client: Client, scheme: str) -> 
         assert (np.mean(lightness) > 128) == (scheme == "light")
 
 
-def test_a_picture_that_is_gone_is_said_to_be(page: Any, client: Client, root: Path) -> None:
+@pytest.mark.parametrize("wait", [0, 1500], ids=["script first", "picture first"])
+def test_a_picture_that_is_gone_is_said_to_be(page: Any, client: Client, root: Path, wait: int) -> None:
     Image.new("RGB", (5, 5)).save(root.parent / "ants" / "bee" / "4.png")  # no longer what the run saw
+    page.route("**/*.js", lambda route: (page.wait_for_timeout(wait), route.continue_()))
     page.goto(client.site.entry.link())
     page.wait_for_selector("text=digits")
     page.goto(f"http://{client.host}/run/ants/labels")

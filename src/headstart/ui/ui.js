@@ -123,7 +123,7 @@ function judgeLabels(list) {
     const picture = find("img", card);
     const gone = () => { picture.parentElement.hidden = true; find(".gone", card).hidden = false; };
     picture.addEventListener("error", gone);
-    if (picture.complete && picture.naturalWidth === 0 && picture.src && picture.loading !== "lazy") gone();
+    if (picture.complete && picture.naturalWidth === 0) picture.src = picture.src; // failed before this script ran: ask again
 
     all("button", card).forEach((button) => button.addEventListener("click", async () => {
       const chosen = [...find("select", card).selectedOptions].map((option) => option.value).filter((value) => value !== "");
