@@ -104,14 +104,42 @@ def test_a_plan_says_where_a_fit_would_end_at_its_probes(
     assert "too few images to hold any out as a test" in ladder.err
 
 
+def _hard(pictures: Path) -> None:
+    """A hundred and eighty pictures more, and labels that can't all be learnt, so that a rung is worth a try."""
+    _draw(pictures, range(30, 120))
+    for number in range(0, 120, 3):
+        (pictures / "blue" / f"{number}.png").rename(pictures / "red" / f"other-{number}.png")
+
+
+def test_following_the_plan_that_a_run_leaves_gives_the_same_model(
+    headstart: Callable[..., Any], pictures: Path, tmp_path: Path
+) -> None:
+    _hard(pictures)
+    work = tmp_path / "work"
+    planned = headstart("plan", pictures, *SMALL, "--budget", "1s", "--out", "plan.json")
+    assert planned.code == 0, planned.err
+    rung = PlannedRung("partial", 7, 2, 2, 1e-4, "light")
+    plan = dataclasses.replace(read_plan(work / "plan.json"), rungs=(rung,), quality="best", budget="10m")
+    (work / "mine.json").write_text(to_json(plan))
+    found = []
+    for given, out in (("mine.json", "once"), ("once/plan.json", "again")):
+        done = headstart("fit", pictures, *SMALL, "--plan", given, "--out", out)
+        assert done.code == 0, done.err
+        kept, metrics = (json.loads((work / out / name).read_text()) for name in ("plan.json", "metrics.json"))
+        (trained,) = (one for one in json.loads((work / out / "ladder.json").read_text())["rungs"] if one["cut"] == 7)
+        (planned_rung,) = kept["rungs"]
+        assert planned_rung["precision"] == trained["precision"] is not None
+        assert [one["by_clock"] for one in kept["decisions"] if one["key"] == "partial above cut 7.precision"] == [True]
+        found.append((trained | {"seconds": 0}, metrics | {"seconds": 0, "evaluation_seconds": 0}))
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("kind", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.soak)])
 def test_an_interrupted_climb_keeps_the_best_and_finishes(
     headstart: Callable[..., Any], environment: dict[str, str], pictures: Path, tmp_path: Path, kind: signal.Signals
 ) -> None:
     """A rung that would take hours is ended in its first epochs."""
-    _draw(pictures, range(30, 120))
-    for number in range(0, 120, 3):  # labels that can't all be learnt, so that a rung is worth a try
-        (pictures / "blue" / f"{number}.png").rename(pictures / "red" / f"other-{number}.png")
+    _hard(pictures)
     work = tmp_path / "work"
     planned = headstart("plan", pictures, *SMALL, "--budget", "1s", "--out", "plan.json")
     assert planned.code == 0, planned.err

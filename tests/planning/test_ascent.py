@@ -14,6 +14,7 @@ from headstart.planning.empirical_rules import rung_in_full
 from headstart.planning.fine_tuning import Site
 from headstart.planning.options import Options
 from headstart.runs.budget import Budget, Countdown
+from headstart.training.finetuning.setting import PrecisionChoice
 
 
 @pytest.fixture
@@ -35,6 +36,8 @@ def test_a_second_try_takes_the_precision_of_the_first(trainer: Any, monkeypatch
     for cut, rate in ((7, 1e-3), (7, 1e-4), (4, 1e-3)):
         trainer.tune(dataclasses.replace(rung_in_full(cut), rate=rate))
     assert given == [("partial-7-0.001", None), ("partial-7-0.0001", "measured at 7"), ("partial-4-0.001", None)]
+    trainer.tune(dataclasses.replace(rung_in_full(7), precision="float32 channels-last"))
+    assert given[-1] == ("partial-7-0.001", PrecisionChoice.given("float32 channels-last")), "the plan's comes first"
 
 
 def test_transforms_are_judged_before_the_first_rung_only(trainer: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from headstart.planning.time_forecast import Rates, Work
 from headstart.runs.budget import Budget, Countdown
 from headstart.training.calibrate import calibrate
 from headstart.training.examples import Examples
+from headstart.training.finetuning.setting import PrecisionChoice
 
 MakeExamples = Callable[..., Examples]
 RUNGS = (PlannedRung("partial", 7, 4, 12, 1e-3, "medium", 10.0), PlannedRung("full", 0, None, 12, 1e-3, "medium", 60.0))
@@ -76,7 +77,8 @@ class Trainings:
         probabilities[np.arange(len(held)), found] = 0.9
         judged = Judged("val", held, truth, None, probabilities, None, "held_out_fold", {})
         record = SimpleNamespace(rungs=(Rung("x", rung.cut, 5.0, 0.5, 0.5, None, "kept", ""),))
-        tuned = SimpleNamespace(notes=(f"cut {rung.cut}",), out_of_time=False)
+        precision = PrecisionChoice("bf16-mixed", True, False, {"float32": 9.0, "bf16 channels-last": 12.5}, "fastest")
+        tuned = SimpleNamespace(notes=(f"cut {rung.cut}",), out_of_time=False, precision=precision)
         return SimpleNamespace(validation=judged, record=record, tuned=tuned, kept_its_start=False)
 
 
@@ -128,6 +130,18 @@ def test_a_rung_that_gains_is_kept_and_the_reason_has_the_numbers(examples: Exam
     assert found.record.notes[-1].startswith("cut ")
 
 
+def test_the_precision_that_was_measured_is_kept_in_the_plan(examples: Examples) -> None:
+    given = dataclasses.replace(RUNGS[1], precision="float32")
+    tune = Trainings(examples, {(7, 1e-3): 0.8, (0, 1e-3): 0.96})
+    plan = _climb(examples, tune, rungs=(RUNGS[0], given), quality="best").plan
+    assert tune.tried == [(7, 1e-3), (0, 1e-3)]
+    assert plan is not None
+    assert [rung.precision for rung in plan.rungs] == ["bf16 channels-last", "float32"]
+    (decision,) = [one for one in plan.decisions if one.key.endswith(".precision")]
+    assert (decision.key, decision.value, decision.by_clock) == (f"{TOP}.precision", "bf16 channels-last", True)
+    assert decision.numbers == {"float32": 9.0, "bf16 channels-last": 12.5}
+
+
 def test_a_collapse_is_tried_again_and_does_not_end_the_climb(examples: Examples) -> None:
     tune = Trainings(examples, {(7, 1e-3): 0.34, (7, 1e-4): 0.5, (0, 1e-3): 0.97})
     found = _climb(examples, tune)
@@ -176,7 +190,7 @@ def test_seconds_are_forecast_only_of_rungs_that_are_worth_a_try(examples: Examp
     assert found.plan is not None
     tried = {cut for cut, _ in tune.tried}
     assert {rung.cut for rung in found.plan.rungs if round(rung.seconds or 0) == 30} == tried
-    assert len(found.plan.decisions) == len(tried) > 0
+    assert len([one for one in found.plan.decisions if one.key.endswith(".epochs")]) == len(tried) > 0
     assert not found.record.by_clock
     late = _climb(examples, tune, rungs=untimed, countdown=Countdown.from_now(Budget(15.0)))
     assert late.chosen is None

@@ -38,7 +38,7 @@ PLAN = Plan(
     rungs=(
         PlannedRung("progressive", 0, 4, 2, 1e-3, "light", seconds=90.0),
         PlannedRung("partial", 7, 4, 12, 1e-3, "medium", 21.5, ExpectedGain(2.1, 3.0)),
-        PlannedRung("partial", 4, 4, 8, 1e-3, "medical"),
+        PlannedRung("partial", 4, 4, 8, 1e-3, "medical", precision="bf16 with float32 depthwise channels-last"),
         PlannedRung("full", 0, None, 6, 1e-3, "none"),
     ),
     validation=Validation("repeated_folds", 5, 4, grouped=True),
@@ -166,6 +166,7 @@ def test_a_sensible_edit_is_taken(tmp_path: Path) -> None:
         (("rungs", 1, "views"), 0, r"rungs\[1\].views: 0 views"),
         (("rungs", 1, "augment"), "mediun", r"rungs\[1\].augment: .* did you mean 'medium'"),
         (("rungs", 1, "augment"), None, r"rungs\[1\].augment: unknown augmentation"),
+        (("rungs", 1, "precision"), "fp8", r"rungs\[1\].precision: unknown precision 'fp8'; there are 'float32'"),
         (("rungs", 1, "seconds"), -1, r"rungs\[1\].seconds: -1.0 is no time"),
         (("rungs", 1, "gain", "sd"), None, r"rungs\[1\].gain: it has no finite mean"),
         (("rungs", 2, "cut"), 7, r"rungs\[2\]: partial above cut 7 is in the plan already"),

@@ -23,7 +23,7 @@ from headstart.records import from_json, to_json
 from headstart.training.examples import Examples
 from headstart.training.finetuning.learner import Weights
 from headstart.training.finetuning.outcome import EpochRow
-from headstart.training.finetuning.precision import PrecisionChoice
+from headstart.training.finetuning.setting import PrecisionChoice
 from headstart.training.finetuning.wish import Tuned
 from headstart.training.linear import LinearModel
 from headstart.training.strategies import FINE_TUNED

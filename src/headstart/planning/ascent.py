@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 from headstart import records
 from headstart.backbones.backbone import Backbone
@@ -32,9 +31,7 @@ from headstart.planning.tuning import TunedRung
 from headstart.runs import Progress
 from headstart.runs.budget import Budget, Countdown
 from headstart.training.examples import Examples
-
-if TYPE_CHECKING:
-    from headstart.training.finetuning.precision import PrecisionChoice
+from headstart.training.finetuning.setting import PrecisionChoice
 
 # With fewer seconds left no rung could be trained, so none is looked for: a survey takes some, and so does a set-up.
 LEAST_CLIMB = 2 * STARTUP_SECONDS
@@ -238,6 +235,7 @@ class _Trainer:
         rate = f"-{rung.rate:g}" if rung.rate else ""
         folder = self._site.run.path(f"rungs/{rung.strategy}-{rung.cut}{rate}")
         options = in_planned(self._options, rung)
-        found = fine_tune_rung(self._site, options, folder, self._precisions.get(rung.cut))
+        planned = None if rung.precision is None else PrecisionChoice.given(rung.precision)
+        found = fine_tune_rung(self._site, options, folder, planned or self._precisions.get(rung.cut))
         self._precisions[rung.cut] = found.tuned.precision
         return found

@@ -37,6 +37,7 @@ from headstart.planning.tuning import TunedRung
 from headstart.runs.budget import Countdown
 from headstart.training.calibrate import calibrate
 from headstart.training.examples import Examples
+from headstart.training.finetuning.setting import PrecisionChoice
 
 Tune = Callable[[PlannedRung], TunedRung]
 Time = Callable[[PlannedRung], Timing]
@@ -196,7 +197,7 @@ class Ladder:
         for name, rung in waiting.items():
             if posterior.expected_further_gain(name, best, self._measure, units=self._units) < least:
                 continue
-            if rung.seconds is None and rung.strategy in ("partial", "full"):
+            if rung.seconds is None and rung.stays_at_its_cut:
                 timing = self._time(rung)
                 left = self._countdown.remaining()
                 timed, decision = fit_to_time(rung, timing, left)
@@ -217,6 +218,7 @@ class Ladder:
         rival = before.best(list(self._scores), self._measure)
         expected = before.expected_further_gain(name, rival, self._measure, units=self._units)
         tuned = self._tune(rung)
+        self._plan = _with_precision(self._plan, rung, tuned.tuned.precision)
         self._by_clock |= tuned.tuned.out_of_time
         self._tuned[name], self._scores[name] = (
             tuned,
@@ -293,7 +295,18 @@ def _with_timing(plan: Plan, rung: PlannedRung, timed: PlannedRung | None, decis
     """The plan with what was forecast of a rung; a rung that time does not hold leaves it."""
     rungs = tuple(timed if found is rung else found for found in plan.rungs)
     kept = tuple(found for found in rungs if found is not None)
-    return dataclasses.replace(plan, rungs=kept, decisions=(*plan.decisions, decision))
+    return dataclasses.replace(plan, rungs=kept).deciding(decision)
+
+
+def _with_precision(plan: Plan, rung: PlannedRung, found: PrecisionChoice) -> Plan:
+    """The plan with the precision that was measured for a rung, so that whoever follows it computes alike."""
+    if rung.precision is not None or not rung.stays_at_its_cut or rung not in plan.rungs:
+        return plan  # it was given, there are several, or this was a second try
+    settled = dataclasses.replace(rung, precision=found.name)
+    rungs = tuple(settled if one is rung else one for one in plan.rungs)
+    key, speeds = f"{rung.name}.precision", found.images_per_second
+    decision = Decision(key, "empirical", found.name, found.reason, dict(speeds), by_clock=True)
+    return dataclasses.replace(plan, rungs=rungs).deciding(decision)
 
 
 def tuned_scores(rung: TunedRung, probes: Climbed, examples: Examples, seed: int) -> RowScores:

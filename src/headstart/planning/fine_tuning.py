@@ -25,12 +25,12 @@ from headstart.planning.plan import PlannedRung
 from headstart.planning.tuning import TunedRung, judge_tuned
 from headstart.runs import Progress, Run
 from headstart.training.examples import Examples
+from headstart.training.finetuning.setting import PrecisionChoice
 from headstart.training.gathering import extract_all
 from headstart.training.strategies import FINE_TUNED
 
 if TYPE_CHECKING:
     from headstart.training.finetuning.outcome import EpochRow
-    from headstart.training.finetuning.precision import PrecisionChoice
 
 
 def check_fine_tuning(options: Options, backbone: Backbone, dataset: Dataset) -> None:
@@ -90,7 +90,7 @@ def fine_tune_rung(site: Site, options: Options, folder: Path, precision: Precis
     folder:
         Takes what an interrupted training goes on from.
     precision:
-        Of an earlier training of the same stages; by default it is chosen by a measurement.
+        As planned, or of an earlier training of the same stages; by default a measurement chooses it.
     """
     from headstart.training.finetuning.rung import contact_sheet_of, fine_tune
     from headstart.training.finetuning.views import TrainingImages

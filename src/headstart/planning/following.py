@@ -17,8 +17,6 @@ from headstart.planning.plan import Plan, PlannedRung, read_plan
 _WISHES = ("budget", "quality", "max_size", "max_latency")
 # What the plan's rungs and numbers rest on: the plan's, which the command line must not contradict.
 _BASIS = ("metric", "seed", "backbone", "image_size")
-# Rungs that a climb times itself before it tries them.
-_TIMED = ("partial", "full")
 _WAYS = {"crop": "cut to their middle", "squash": "squashed"}
 
 
@@ -82,4 +80,4 @@ def _require_agreement(name: str, asked: Any, planned: Any) -> None:
 
 def _untimed(rung: PlannedRung) -> PlannedRung:
     """The rung to be timed here: the plan may come from another machine, or may have been edited since."""
-    return dataclasses.replace(rung, seconds=None) if rung.strategy in _TIMED else rung
+    return dataclasses.replace(rung, seconds=None) if rung.stays_at_its_cut else rung

@@ -49,6 +49,8 @@ class Rung:
         How many were judged: rungs that train stages are judged on one fold.
     ci95:
         95 % interval of the score where that is the accuracy; others would need a bootstrap.
+    precision:
+        How the network computed while it trained; ``None`` for the probes.
     """
 
     strategy: str
@@ -63,6 +65,7 @@ class Rung:
     gain: Gain | None = None
     rows: int | None = None
     ci95: tuple[float, float] | None = None
+    precision: str | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from headstart.planning.rule_table import FIRST
 from headstart.records import from_json
 from headstart.runs.budget import Budget
 from headstart.training.finetuning.presets import find_preset
+from headstart.training.finetuning.setting import find_setting
 from headstart.training.strategies import FINE_TUNED, STRATEGIES
 
 SCHEMA = 1
@@ -106,6 +108,9 @@ class PlannedRung:
         Forecast; ``None`` where it was not made.
     gain:
         Expected; ``None`` where nothing is known.
+    precision:
+        How its network computes, by a name of :data:`headstart.training.finetuning.setting.SETTINGS`; ``None`` takes
+        the fastest of a measurement before it is trained, which is then kept here so that a run can be repeated.
     """
 
     strategy: str
@@ -116,11 +121,17 @@ class PlannedRung:
     augment: str | None = None
     seconds: float | None = None
     gain: ExpectedGain | None = None
+    precision: str | None = None
 
     @property
     def name(self) -> str:
         """What tables and reasons call it."""
         return f"{self.strategy} above cut {self.cut}" if self.strategy == "partial" else self.strategy
+
+    @property
+    def stays_at_its_cut(self) -> bool:
+        """Whether it is one training above one cut, which has a speed and a precision."""
+        return self.strategy in ("partial", "full")
 
 
 @dataclass(frozen=True)
@@ -214,6 +225,11 @@ class Plan:
     def limits(self) -> Limits:
         """The limits as numbers."""
         return Limits.parse(self.max_size, self.max_latency)
+
+    def deciding(self, decision: Decision) -> Plan:
+        """The plan with one more decision, in the place of one about the same."""
+        others = tuple(one for one in self.decisions if one.key != decision.key)
+        return dataclasses.replace(self, decisions=(*others, decision))
 
 
 def read_plan(path: Path) -> Plan:
@@ -325,6 +341,8 @@ def _problems_of_training(rung: PlannedRung, stages: int) -> Iterator[tuple[str,
     if rung.views is not None and rung.views < 1:
         yield "views", f"{rung.views} views are too few: give 1 or more, or null where every view is new"
     yield from _refused("augment", lambda: find_preset(rung.augment or ""))
+    if rung.precision is not None:
+        yield from _refused("precision", lambda: find_setting(rung.precision or ""))
 
 
 def _refused(key: str, read: Any) -> Iterator[tuple[str, str]]:

@@ -20,6 +20,7 @@ from headstart.planning.time_forecast import Rates, Work, choosing_seconds
 from headstart.training.baselines import majority
 from headstart.training.examples import Examples
 from headstart.training.finetuning.defaults import AUGMENT, EPOCHS, WISE_COEFFICIENTS
+from headstart.training.finetuning.setting import find_setting
 from headstart.training.finetuning.view_policy import Policy, needed
 from headstart.training.finetuning.watch import improvement
 
@@ -99,10 +100,11 @@ def timing_of(
     from headstart.training.finetuning.start import images_judged
 
     train, held = examples.folds[0]
-    whole, speed = _whole_rate(dataset, backbone, compiled), suffix_speed(backbone, rung.cut)
+    setting = None if rung.precision is None else find_setting(rung.precision)
+    whole, speed = _whole_rate(dataset, backbone, compiled), suffix_speed(backbone, rung.cut, setting)
     epochs = rung.epochs or EPOCHS
-    startup = STARTUP_SECONDS + choosing_seconds(speed.step, epochs * len(train))
-    rates = Rates(startup, trunk=whole, step=speed.step, judge=speed.judge, whole=whole)
+    choosing = choosing_seconds(speed.step, epochs * len(train)) if setting is None else 0.0
+    rates = Rates(STARTUP_SECONDS + choosing, trunk=whole, step=speed.step, judge=speed.judge, whole=whole)
     judged = images_judged(rung.augment or AUGMENT, backbone.preprocessing, len(train)) if first else 0
     views = len(needed(Policy("rolling", rung.views or VIEWS), epochs)) if rung.cut else 0
     judgings = 1 + epochs + len(WISE_COEFFICIENTS) - 2

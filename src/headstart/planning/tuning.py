@@ -144,7 +144,7 @@ def _rung(
     correct = part.task.correct(part.targets, calibration.probabilities, calibration.thresholds)
     interval = score_interval(metric, correct, part.groups)
     rung = Rung(strategy.title, tuned.cut, 0.0, value, float(after.mean()), difference.ci95, "kept", reason)
-    return dataclasses.replace(rung, rows=len(held), ci95=interval)
+    return dataclasses.replace(rung, rows=len(held), ci95=interval, precision=tuned.precision.name)
 
 
 def history_csv(history: Sequence[EpochRow]) -> str:

@@ -40,9 +40,9 @@ from headstart.training.finetuning.devices import check_devices, on_devices
 from headstart.training.finetuning.loop import Interrupted
 from headstart.training.finetuning.member import Failure
 from headstart.training.finetuning.outcome import EpochRow
-from headstart.training.finetuning.precision import PrecisionChoice
 from headstart.training.finetuning.recipe import Recipe
 from headstart.training.finetuning.rung import fine_tune
+from headstart.training.finetuning.setting import PrecisionChoice
 from headstart.training.finetuning.team import Reports
 from headstart.training.finetuning.views import TrainingImages
 from headstart.training.finetuning.wish import Ground, Tuned, Wish, check_wish

@@ -12,7 +12,8 @@ from headstart.records import from_json, to_json
 torch = pytest.importorskip("torch")
 
 from headstart.training.finetuning import precision as module  # noqa: E402
-from headstart.training.finetuning.precision import PrecisionChoice, choose_precision, lay_out  # noqa: E402
+from headstart.training.finetuning.precision import choose_precision, lay_out, prepare  # noqa: E402
+from headstart.training.finetuning.setting import SETTINGS, PrecisionChoice, find_setting  # noqa: E402
 
 
 def _network() -> Any:
@@ -91,7 +92,7 @@ def test_depthwise_convolutions_may_stay_in_float32(timed: dict[str, float]) -> 
     assert (choice.precision, choice.channels_last, choice.depthwise_float32) == ("bf16-mixed", True, True)
     assert choice.name == name
     kinds: list[torch.dtype] = []
-    choice.prepare(network)
+    prepare(network, choice)
     for layer in network[:2]:
         layer.register_forward_hook(lambda part, given, output: kinds.append(output.dtype))
     with torch.autocast("cpu", torch.bfloat16):
@@ -222,3 +223,12 @@ def test_what_can_not_be_measured_is_refused() -> None:
         choose_precision(_network(), (torch.zeros(3, 8, 8, 8), torch.zeros(4)), _loss, device="cpu")
     with pytest.raises(OptionError, match="no parameter"):
         choose_precision(_network().requires_grad_(False), _batch(), _loss, device="cpu")
+
+
+def test_a_setting_is_found_by_its_name() -> None:
+    for setting in SETTINGS:
+        assert find_setting(setting.name) is setting
+        given = PrecisionChoice.given(setting.name)
+        assert (given.name, given.reason, given.images_per_second) == (setting.name, "given", {})
+    with pytest.raises(OptionError, match="unknown precision 'bf32'; there are 'float32', 'float32 channels-last'"):
+        find_setting("bf32")

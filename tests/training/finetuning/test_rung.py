@@ -33,11 +33,11 @@ from headstart.training.finetuning import rung, session, trial
 from headstart.training.finetuning.learner import Weights
 from headstart.training.finetuning.loop import Interrupted, Training
 from headstart.training.finetuning.outcome import Trained
-from headstart.training.finetuning.precision import PrecisionChoice
 from headstart.training.finetuning.range_test import RangeTest
 from headstart.training.finetuning.recipe import Recipe
 from headstart.training.finetuning.rung import contact_sheet_of, fine_tune, held_back
 from headstart.training.finetuning.session import Session
+from headstart.training.finetuning.setting import PrecisionChoice
 from headstart.training.finetuning.start import harmful_transforms, images_judged
 from headstart.training.finetuning.views import TrainingImages
 from headstart.training.finetuning.wish import Ground, Tuned, Wish, check_wish

@@ -28,7 +28,7 @@ from headstart.training.finetuning.learner import Learner, Weights, groups_of
 from headstart.training.finetuning.losses import AnchorPenalty, training_loss
 from headstart.training.finetuning.mixing import cutmix, mixup
 from headstart.training.finetuning.outcome import EpochRow, Floats, Trained
-from headstart.training.finetuning.precision import lay_out
+from headstart.training.finetuning.precision import lay_out, prepare
 from headstart.training.finetuning.recipe import Recipe
 from headstart.training.finetuning.sampling import batches, epoch_order, halved, micro_batches, shard
 from headstart.training.finetuning.schedules import rate_factor
@@ -95,7 +95,7 @@ class Training:
         self._offsets = np.array(self._balance.prior_offsets)
         self._targets = torch.from_numpy(rows.targets.astype(np.float32))
         self._fabric = fabric or _one_process(recipe)
-        recipe.precision.prepare(learner)
+        prepare(learner, recipe.precision)
         learner.shift(-self._offsets)  # what the balance takes away while training comes back when judging
         optimizer = torch.optim.AdamW(groups_of(learner, recipe), fused=True)
         self._base_rates = [group["lr"] for group in optimizer.param_groups]

@@ -26,7 +26,7 @@ from headstart.features.engine import cpu_count
 from headstart.runs.progress import SilentProgress, Step
 from headstart.training.finetuning.loop import Interrupted
 from headstart.training.finetuning.outcome import EpochRow
-from headstart.training.finetuning.precision import PrecisionChoice
+from headstart.training.finetuning.setting import PrecisionChoice
 from headstart.training.finetuning.team import FirstComputed, Reports, T, Task, Team
 from headstart.training.finetuning.views import CachedViews, Views
 

@@ -8,8 +8,8 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,74 +26,13 @@ from headstart.training.finetuning.defaults import (
 )
 from headstart.training.finetuning.depthwise import depthwise_in_float32, has_depthwise
 from headstart.training.finetuning.random_state import kept_random_state
+from headstart.training.finetuning.setting import SETTINGS, PrecisionChoice, Setting
 
-Precision = Literal["32-true", "bf16-mixed"]
 LossOf = Callable[[nn.Module, Any], torch.Tensor]
 
 
-@dataclass(frozen=True)
-class Setting:
-    """How a network computes.
-
-    Attributes
-    ----------
-    precision:
-        As Lightning Fabric names it.
-    channels_last:
-        Whether weights and maps lie with the channels last in memory.
-    depthwise_float32:
-        Whether depthwise convolutions stay in float32 where the rest is in bf16.
-    """
-
-    precision: Precision
-    channels_last: bool
-    depthwise_float32: bool = False
-
-    @property
-    def is_bf16(self) -> bool:
-        return self.precision == "bf16-mixed"
-
-    @property
-    def name(self) -> str:
-        """Such as ``float32`` or ``bf16 channels-last``."""
-        parts = ["bf16" if self.is_bf16 else "float32"]
-        parts += ["with float32 depthwise"] if self.depthwise_float32 else []
-        return " ".join([*parts, "channels-last"] if self.channels_last else parts)
-
-    def prepare(self, network: nn.Module) -> None:
-        """Get a network ready for it, in place; batches go through :func:`lay_out`."""
-        if self.channels_last:
-            network.to(memory_format=torch.channels_last)
-        depthwise_in_float32(network, self.depthwise_float32)
-
-
-@dataclass(frozen=True)
-class PrecisionChoice(Setting):
-    """How a network is trained on one device: part of every checkpoint, because another choice gives other numbers.
-
-    Attributes
-    ----------
-    images_per_second:
-        Median of forward and backward passes, by the setting's name; only of settings that could be chosen.
-    reason:
-        One sentence.
-    """
-
-    images_per_second: dict[str, float] = field(default_factory=dict)
-    reason: str = "given"
-
-
-# From the simplest on: among equally fast ones the first is taken.
-_SETTINGS = (
-    Setting("32-true", False),
-    Setting("32-true", True),
-    Setting("bf16-mixed", False),
-    Setting("bf16-mixed", True),
-    Setting("bf16-mixed", False, depthwise_float32=True),
-    Setting("bf16-mixed", True, depthwise_float32=True),
-)
 # In which order they are tried, after the simplest, where there may be no time for all: the likeliest to be fast first.
-_HOPE = sorted(_SETTINGS, key=lambda setting: (setting.channels_last, setting.is_bf16, setting.depthwise_float32))[::-1]
+_HOPE = sorted(SETTINGS, key=lambda setting: (setting.channels_last, setting.is_bf16, setting.depthwise_float32))[::-1]
 
 
 def choose_precision(
@@ -168,6 +107,19 @@ def choose_precision(
     return PrecisionChoice(**dataclasses.asdict(chosen), images_per_second=rates, reason=reason)
 
 
+def prepare(network: nn.Module, setting: Setting) -> None:
+    """Get a network ready for a setting, in place; batches go through :func:`lay_out`."""
+    if setting.channels_last:
+        network.to(memory_format=torch.channels_last)
+    depthwise_in_float32(network, setting.depthwise_float32)
+
+
+def has_bf16(device: torch.device | str) -> bool:
+    """Whether a device can train in bf16 at all, however slowly."""
+    kind = torch.device(device).type
+    return torch.amp.is_autocast_available(kind) and (kind != "cuda" or torch.cuda.is_bf16_supported())
+
+
 def lay_out(batch: Any, *, channels_last: bool) -> Any:
     """A batch whose maps, floating (N, C, H, W) tensors, lie in memory as wanted; all else as it is.
 
@@ -233,7 +185,7 @@ def _set_up(
     trial = _Bench(modules, _first(batch, few, device), few, loss_of, device)
     simplest = Setting("32-true", min(modules))
     trial.step(simplest)  # the first pass pays for much that later ones don't
-    turns = len(_SETTINGS) * (PRECISION_ROUNDS + 1)
+    turns = len(SETTINGS) * (PRECISION_ROUNDS + 1)
     taken = trial.step(simplest)
     timed = max(few, min(rows, int(few * seconds / turns / taken)))
     return _Bench(modules, _first(batch, timed, device), timed, loss_of, device), taken
@@ -258,7 +210,7 @@ def _bf16_fault(bench: _Bench, settings: Sequence[Setting]) -> str | None:
     batch = _first(bench.batch, min(bench.rows, PRECISION_FEWEST_ROWS), bench.device)
     seed = torch.initial_seed()
     gradients = []
-    for setting in (_SETTINGS[0], wanted):
+    for setting in (SETTINGS[0], wanted):
         torch.manual_seed(seed)
         loss = bench.loss(still, batch, setting)
         if setting.is_bf16 and not torch.isfinite(loss):
@@ -277,21 +229,19 @@ def _first_passes(bench: _Bench, simplest: float, allowed: float) -> tuple[dict[
 
     The simplest one took ``simplest``; once more than ``allowed`` is spent, what has not had its turn is left out.
     """
-    kind = bench.device.type
-    has_bf16 = torch.amp.is_autocast_available(kind) and (kind != "cuda" or torch.cuda.is_bf16_supported())
-    depthwise = has_depthwise(next(iter(bench.modules.values())))
+    can_bf16, depthwise = has_bf16(bench.device), has_depthwise(next(iter(bench.modules.values())))
     few = bench.first(PRECISION_FEWEST_ROWS)
     times, spent = {Setting("32-true", min(bench.modules)): simplest}, 0.0
     for setting in _HOPE:
         has_layers = setting.channels_last in bench.modules and (depthwise or not setting.depthwise_float32)
-        if setting in times or spent > allowed or not has_layers or (setting.is_bf16 and not has_bf16):
+        if setting in times or spent > allowed or not has_layers or (setting.is_bf16 and not can_bf16):
             continue
         passes = [few.step(setting)]  # the first pays for what later ones don't
         if passes[0] < 4 * min(times.values()):
             passes.append(few.step(setting))
         times[setting] = min(passes)
         spent += sum(passes)
-    return {setting: times[setting] for setting in _SETTINGS if setting in times}, spent
+    return {setting: times[setting] for setting in SETTINGS if setting in times}, spent
 
 
 def _hopeful(times: dict[Setting, float]) -> list[Setting]:

@@ -20,7 +20,7 @@ from headstart.training.finetuning.defaults import (
     WEIGHT_DECAY,
 )
 from headstart.training.finetuning.imbalance import Balance, balance_by
-from headstart.training.finetuning.precision import PrecisionChoice
+from headstart.training.finetuning.setting import PrecisionChoice
 from headstart.training.finetuning.view_policy import Policy
 
 

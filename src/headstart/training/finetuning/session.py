@@ -29,9 +29,10 @@ from headstart.training.finetuning.learner import Learner, load_tensors, start_f
 from headstart.training.finetuning.loop import Rows, Training
 from headstart.training.finetuning.memory import memory_reused
 from headstart.training.finetuning.outcome import EpochRow, Trained
-from headstart.training.finetuning.precision import PrecisionChoice
+from headstart.training.finetuning.precision import has_bf16
 from headstart.training.finetuning.range_test import RangeTest
 from headstart.training.finetuning.recipe import Recipe
+from headstart.training.finetuning.setting import PrecisionChoice
 from headstart.training.finetuning.start import some
 from headstart.training.finetuning.team import ALONE, Team
 from headstart.training.finetuning.trial import Trial
@@ -165,9 +166,9 @@ class Session:
                 yield table.rows(part, None, np.float32).reshape(-1, *shape)
 
     def _settled(self, cut: int, trial: Trial) -> Recipe:
-        """The recipe in the precision that is fastest here, and at the rate that was looked for."""
+        """The recipe in the precision that is given or fastest here, and at the rate that was looked for."""
         recipe, agreed = trial.recipe, self._team.agreed
-        choice = self._wish.precision or agreed(
+        choice = self._given_precision() or agreed(
             partial(self._kept, PrecisionChoice, f"precision-{cut}.json", trial.precision)
         )
         recipe = dataclasses.replace(recipe, precision=choice)
@@ -180,6 +181,15 @@ class Session:
             return recipe
         # The test speaks of the highest rate there is, which may be the head's.
         return dataclasses.replace(recipe, rate=found.suggestion / max(1.0, recipe.head_factor))
+
+    def _given_precision(self) -> PrecisionChoice | None:
+        """The precision that is wished for, unless this device has none such."""
+        given = self._wish.precision
+        device = "cuda" if has_cuda() else "cpu"
+        if given is not None and given.is_bf16 and not has_bf16(device):
+            self._ground.say(f"{given.name} can't be: this device has no bf16, so a precision is chosen here")
+            return None
+        return given
 
     def _kept(self, kind: type[T], name: str, measure: Callable[[], T]) -> T:
         """What this run measured before; or what is measured now, and kept."""

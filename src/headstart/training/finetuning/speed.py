@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 
 from headstart.backbones.backbone import Backbone
-from headstart.training.finetuning.precision import Setting, lay_out
+from headstart.training.finetuning.precision import lay_out, prepare
 from headstart.training.finetuning.random_state import kept_random_state
+from headstart.training.finetuning.setting import Setting
 
 # Steps that are timed, after one that pays for what later ones don't; the fastest counts, as other work only adds time.
 # One is enough where it takes so many seconds: short disturbances matter less there, and its training is waiting.
@@ -27,18 +28,19 @@ class SuffixSpeed:
     judge: float
 
 
-def suffix_speed(backbone: Backbone, cut: int) -> SuffixSpeed:
+def suffix_speed(backbone: Backbone, cut: int, setting: Setting | None = None) -> SuffixSpeed:
     """Time a copy of the stages above a cut, on whatever the machine has; nothing else is touched.
 
-    Of float32 and bf16, channels last, the faster counts: a training takes that or better.
+    Without a ``setting``, of float32 and bf16, channels last, the faster counts: a training takes that or better.
     """
+    settings = _SETTINGS if setting is None else (setting,)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with kept_random_state(), torch.enable_grad():
         suffix = backbone.trainable(cut).to(device).train()
         optimizer = torch.optim.AdamW(suffix.parameters(), lr=1e-5, fused=True)
         rows = lay_out(_noise(backbone, cut).to(device), channels_last=True)
         work = _Work(suffix, rows, optimizer, device)
-        seconds = {setting: work.fastest(work.step, setting) for setting in _SETTINGS}
+        seconds = {setting: work.fastest(work.step, setting) for setting in settings}
         best = min(seconds, key=seconds.__getitem__)
         return SuffixSpeed(_ROWS / seconds[best], _ROWS / work.fastest(work.judge, best))
 
@@ -65,7 +67,7 @@ class _Work:
 
     def fastest(self, work: Callable[[Setting], None], setting: Setting) -> float:
         """Seconds of one call."""
-        setting.prepare(self.suffix)
+        prepare(self.suffix, setting)
         seconds: list[float] = []
         for _ in range(_STEPS + 1):
             started = time.perf_counter()

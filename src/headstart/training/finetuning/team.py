@@ -16,7 +16,7 @@ import numpy.typing as npt
 from headstart.features.engine import Say
 from headstart.runs.progress import Progress
 from headstart.training.finetuning.outcome import EpochRow
-from headstart.training.finetuning.precision import PrecisionChoice
+from headstart.training.finetuning.setting import PrecisionChoice
 from headstart.training.finetuning.views import Views
 
 T = TypeVar("T")

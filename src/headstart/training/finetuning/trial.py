@@ -16,10 +16,11 @@ from headstart.training.finetuning.defaults import RANGE_STEPS
 from headstart.training.finetuning.imbalance import Balance
 from headstart.training.finetuning.learner import Learner, groups_of
 from headstart.training.finetuning.losses import training_loss
-from headstart.training.finetuning.precision import PrecisionChoice, choose_precision, lay_out
+from headstart.training.finetuning.precision import choose_precision, lay_out, prepare
 from headstart.training.finetuning.range_test import RangeTest, range_test
 from headstart.training.finetuning.recipe import Recipe
 from headstart.training.finetuning.sampling import batches, epoch_order
+from headstart.training.finetuning.setting import PrecisionChoice
 from headstart.training.finetuning.views import Views
 
 Pair = tuple[Tensor, Tensor]
@@ -73,7 +74,7 @@ class Trial:
         """The learner as its training will begin: where, in which layout, in training mode and without the priors."""
         copied = copy.deepcopy(self.learner).to(self._device).train()
         copied.shift(-np.array(self._balance.prior_offsets))
-        self.recipe.precision.prepare(copied)
+        prepare(copied, self.recipe.precision)
         return copied
 
     @property

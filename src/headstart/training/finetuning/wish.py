@@ -20,8 +20,8 @@ from headstart.training.finetuning.defaults import AUGMENT, RANDOM_HEAD_FACTOR
 from headstart.training.finetuning.devices import check_devices
 from headstart.training.finetuning.learner import Weights
 from headstart.training.finetuning.outcome import EpochRow
-from headstart.training.finetuning.precision import PrecisionChoice
 from headstart.training.finetuning.recipe import Recipe
+from headstart.training.finetuning.setting import PrecisionChoice
 from headstart.training.finetuning.views import TrainingImages
 
 Floats = npt.NDArray[np.float64]
