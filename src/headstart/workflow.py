@@ -18,7 +18,7 @@ from headstart.auditing.audit import FILE as AUDIT
 from headstart.auditing.audit import TABLE as AUDIT_TABLE
 from headstart.auditing.audit import Audit, audit_of, audit_table, detect
 from headstart.auditing.copies import require_no_leaks, without_leaks
-from headstart.auditing.cross_fit import AUDITOR, cross_fitted
+from headstart.auditing.cross_fit import AUDITOR, cross_fitted, known_of
 from headstart.auditing.material import Material, examine, ruler
 from headstart.auditing.rows import audit_rows
 from headstart.backbones.offline import go_offline
@@ -149,7 +149,7 @@ def fit(
             metrics = _metrics(model.record, dataset, finalist.validation, tested, found.protocol, options)
             details = evaluation_record(dataset, finalist.validation, tested, model.record.points, costs, options.seed)
         with clock.section("audit"), blas_threads(len(dataset)):
-            audited = _audited(material, found, choice, progress, options.seed)
+            audited = _audited(material, found, choice, progress, say, options.seed)
         with clock.section("save"):
             write_model(run.path("model"), model)
             run.write(AUDIT, audited)
@@ -223,8 +223,12 @@ def _tested(found: _Probed, finalist: Finalist, decider: Decider, options: Optio
     )
 
 
-def _audited(material: Material, found: _Probed, choice: BackboneChoice, progress: Progress, seed: int) -> Audit:
+def _audited(
+    material: Material, found: _Probed, choice: BackboneChoice, progress: Progress, say: Say, seed: int
+) -> Audit:
     """What was seen before the training, and what the race of the probes tells of single rows."""
+    if found.climbed.record.by_clock and len(found.examples.folds) == 1:
+        say("the time was over: only the labels of validation images are checked for mistakes, not those that train")
     rows = audit_rows(
         found.dataset,
         found.examples,
@@ -414,13 +418,19 @@ def _left_to_probe(countdown: Countdown | None) -> Left:
 
 
 def _out_of_fold(found: _Probed, seed: int) -> Floats:
-    """What models say of the development rows that they had not seen: of the race where it judged all, else anew."""
-    raced = found.climbed.tried.get(AUDITOR.title)
-    if raced is None and found.climbed.record.by_clock:  # it would take too long here too
-        raced = found.climbed.best, found.climbed.calibration
-    if raced is not None and len(found.examples.judged) == len(found.examples):
-        return raced[1].probabilities
-    return cross_fitted(found.examples, seed=seed)
+    """What models say of the development rows that they had not seen: of the race where its folds judged, else anew.
+
+    Rows that the race could not judge are NaN; where the time was over during the race, these are all but its own.
+    """
+    examples, climbed = found.examples, found.climbed
+    raced = climbed.tried.get(AUDITOR.title)
+    if climbed.record.by_clock:  # whatever did not run would take too long here too
+        raced = raced or (climbed.best, climbed.calibration)
+    elif len(examples.folds) == 1:
+        raced = None
+    if raced is None:
+        return cross_fitted(examples, seed=seed)
+    return known_of(examples, raced[1])
 
 
 def _protocol(dataset: Dataset, options: Options) -> tuple[Dataset, Protocol]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.data.splits import folds
-from headstart.training.calibrate import calibrate
+from headstart.training.calibrate import Calibration, calibrate
 from headstart.training.examples import Examples
 from headstart.training.strategies import STRATEGIES, Strategy, learn
 
@@ -24,12 +24,17 @@ def cross_fitted(examples: Examples, *, seed: int, strategy: Strategy = AUDITOR)
     A validation split of the user's judges the ladder, and then the training rows have none: here every row is held out
     once. Rows that no fold can hold out, such as the only one of a class, are NaN.
     """
-    unknown = np.full((len(examples), examples.classes), np.nan)
     pairs = folds(examples.targets, examples.groups, FOLDS, seed)
     if not pairs:
-        return unknown
+        return np.full((len(examples), examples.classes), np.nan)
     dealt = replace(examples, folds=tuple(pairs))
     logits, held = learn(strategy, dealt).logits, dealt.judged
     calibration = calibrate(logits[held], examples.targets[held], examples.groups[held], examples.task, seed)
-    unknown[held] = calibration.probabilities
-    return unknown
+    return known_of(dealt, calibration)
+
+
+def known_of(examples: Examples, calibration: Calibration) -> NDArray[np.float64]:
+    """Of all rows, float64 (n, C), the probabilities that a calibration gave those that its folds judged; else NaN."""
+    found = np.full((len(examples), examples.classes), np.nan)
+    found[examples.judged] = calibration.probabilities
+    return found
