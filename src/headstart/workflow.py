@@ -18,7 +18,7 @@ from headstart.auditing.audit import FILE as AUDIT
 from headstart.auditing.audit import TABLE as AUDIT_TABLE
 from headstart.auditing.audit import Audit, audit_of, audit_table, detect
 from headstart.auditing.copies import require_no_leaks, without_leaks
-from headstart.auditing.cross_fit import AUDITOR, cross_fitted, known_of
+from headstart.auditing.cross_fit import cross_fitted
 from headstart.auditing.material import Material, examine, ruler
 from headstart.auditing.rows import audit_rows
 from headstart.backbones.offline import go_offline
@@ -40,6 +40,7 @@ from headstart.planning.judging import (
     baseline_scores,
     judge_nested,
     judge_test,
+    unseen_chances,
 )
 from headstart.planning.ladder import Climbed, LadderRecord, candidates, climb
 from headstart.planning.options import Options
@@ -53,7 +54,6 @@ from headstart.reporting.report import write_report
 from headstart.runs import Progress, Run, SilentProgress, Stopwatch
 from headstart.runs.budget import Countdown, Left, no_end
 from headstart.tasks import TASKS
-from headstart.training.calibrate import Floats
 from headstart.training.examples import Examples
 from headstart.training.gathering import examples_of, extract_all
 from headstart.training.strategies import FINE_TUNED, Strategy
@@ -232,7 +232,7 @@ def _audited(
     rows = audit_rows(
         found.dataset,
         found.examples,
-        _out_of_fold(found, seed),
+        unseen_chances(found.climbed, found.examples, seed),
         choice.backbone.preprocessing,
         progress=progress,
         seed=seed,
@@ -415,22 +415,6 @@ def _probe(
 def _left_to_probe(countdown: Countdown | None) -> Left:
     """Tells the seconds that the probes have: a few they may always take, as there is no result without one."""
     return no_end if countdown is None else lambda: max(countdown.remaining(), PROBING)
-
-
-def _out_of_fold(found: _Probed, seed: int) -> Floats:
-    """What models say of the development rows that they had not seen: of the race where its folds judged, else anew.
-
-    Rows that the race could not judge are NaN; where the time was over during the race, these are all but its own.
-    """
-    examples, climbed = found.examples, found.climbed
-    raced = climbed.tried.get(AUDITOR.title)
-    if climbed.record.by_clock:  # whatever did not run would take too long here too
-        raced = raced or (climbed.best, climbed.calibration)
-    elif len(examples.folds) == 1:
-        raced = None
-    if raced is None:
-        return cross_fitted(examples, seed=seed)
-    return known_of(examples, raced[1])
 
 
 def _protocol(dataset: Dataset, options: Options) -> tuple[Dataset, Protocol]:

@@ -15,7 +15,15 @@ from headstart.data.trees import Files
 from headstart.errors import DataError
 from headstart.features.table import FeatureTable
 from headstart.planning import judging
-from headstart.planning.judging import Fitted, Judged, baseline_scores, judge_nested, judge_test, judge_validation
+from headstart.planning.judging import (
+    Fitted,
+    Judged,
+    baseline_scores,
+    judge_nested,
+    judge_test,
+    judge_validation,
+    unseen_chances,
+)
 from headstart.planning.ladder import candidates, climb
 from headstart.training.examples import Examples
 from headstart.training.gathering import examples_of
@@ -212,3 +220,29 @@ def test_groups_are_named_in_scores_only_where_the_data_have_them(make_examples:
     scores = with_groups.scores(examples.task, ("a", "b"), 0)
     assert (scores["n"], scores["groups"]) == (80, 20)
     assert replace(with_groups, groups=None).scores(examples.task, ("a", "b"), 0)["groups"] is None
+
+
+def test_where_the_time_was_over_the_race_alone_says_what_is_known_of_rows(
+    make_examples: MakeExamples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A class of one image can't be held out, which is no reason to fit all classes anew."""
+    examples = make_examples([30, 30, 1], top=2.0)
+    climbed = climb(candidates("auto", examples, "accuracy"), examples, metric="accuracy", cut=9, seed=0)
+    late = climb(candidates("auto", examples, "accuracy"), examples, metric="accuracy", cut=9, seed=0, left=lambda: 0.0)
+    assert late.record.by_clock
+    assert not climbed.record.by_clock
+    monkeypatch.setattr(judging, "cross_fitted", lambda *wanted, seed: pytest.fail("all was fitted anew"))
+    for race in (climbed, late):
+        chances = unseen_chances(race, examples, 0)
+        assert np.isnan(chances[60]).all()
+        assert (chances[:60].argmax(1) == examples.targets[:60]).mean() > 0.8
+    given = replace(examples, folds=((np.arange(10, 61), np.arange(10)),))
+    short = climb(candidates("auto", given, "accuracy"), given, metric="accuracy", cut=9, seed=0, left=lambda: 0.0)
+    assert np.isfinite(unseen_chances(short, given, 0)).all(1).tolist() == [True] * 10 + [False] * 51
+
+
+def test_rows_that_train_are_judged_as_well_where_a_split_of_the_users_judges(make_examples: MakeExamples) -> None:
+    examples = make_examples([30, 30], top=2.0)
+    given = replace(examples, folds=((np.arange(10, 60), np.arange(10)),))
+    climbed = climb(candidates("auto", given, "accuracy"), given, metric="accuracy", cut=9, seed=0)
+    assert np.isfinite(unseen_chances(climbed, given, 0)).all()

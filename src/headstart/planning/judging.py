@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from headstart.auditing.cross_fit import AUDITOR, cross_fitted, known_of
 from headstart.data.splits import folds
 from headstart.errors import DataError
 from headstart.evaluation.calibration import fit_temperature, probabilities
@@ -111,6 +112,19 @@ def judge_validation(climbed: Climbed, examples: Examples, *, grouped: bool, giv
         "held_out_rows" if given else "out_of_fold",
         {},
     )
+
+
+def unseen_chances(climbed: Climbed, examples: Examples, seed: int) -> Floats:
+    """What models say of rows that they had not seen, float64 (n, C): of the race where its folds judged, else anew.
+
+    Rows that the race could not judge are NaN; where the time was over during the race, these are all but its own.
+    """
+    raced = climbed.tried.get(AUDITOR.title)
+    if climbed.record.by_clock:  # whatever did not run would take too long here too
+        raced = raced or (climbed.best, climbed.calibration)
+    elif len(examples.folds) == 1:
+        raced = None
+    return cross_fitted(examples, seed=seed) if raced is None else known_of(examples, raced[1])
 
 
 def judge_test(

@@ -258,7 +258,7 @@ def _next_step(case: _Case) -> str:
     return "Try it on images from where it will be used: headstart evaluate RUN NEW_DATA."
 
 
-_MORE_TIME = "Give it more time: headstart fit DATA --budget 10m also tries to fine-tune the network."
+_MORE_TIME = "Give it more time: headstart fit DATA with a larger --budget tries what this run had no time for."
 
 
 def _better_model(case: _Case) -> str:
