@@ -93,6 +93,7 @@ def _climb(
     *,
     countdown: Countdown | None = None,
     time: Time = _half_a_minute,
+    say: Callable[[str], None] = lambda line: None,
     **values: Any,
 ) -> Climb:
     climbed = climb(candidates("auto", examples, "accuracy"), examples, metric="accuracy", cut=9, seed=0)
@@ -105,7 +106,7 @@ def _climb(
         tune=tune,
         countdown=countdown or Countdown.from_now(Budget(None)),
         cost=Cost(20_000_000),
-        say=lambda line: None,
+        say=say,
     )
     return ladder.climb()
 
@@ -192,12 +193,15 @@ def test_seconds_are_forecast_only_of_rungs_that_are_worth_a_try(examples: Examp
     assert {rung.cut for rung in found.plan.rungs if round(rung.seconds or 0) == 30} == tried
     assert len([one for one in found.plan.decisions if one.key.endswith(".epochs")]) == len(tried) > 0
     assert not found.record.by_clock
-    late = _climb(examples, tune, rungs=untimed, countdown=Countdown.from_now(Budget(15.0)))
+    said: list[str] = []
+    late = _climb(examples, tune, rungs=untimed, countdown=Countdown.from_now(Budget(15.0)), say=said.append)
     assert late.chosen is None
     assert late.plan is not None
     assert not late.plan.rungs
     assert late.plan.decisions[0].by_clock
     assert late.record.by_clock
+    assert tuple(said) == late.record.steps, "a person hears why nothing was tried"
+    assert any("left out: " in line for line in said)
 
 
 class _Clock:

@@ -157,7 +157,7 @@ class Ladder:
         try:
             self._try_all()
         except KeyboardInterrupt:
-            self._steps.append(f"{self._under_way} was interrupted: the best before it is kept")
+            self._note(f"{self._under_way} was interrupted: the best before it is kept")
         return self._chosen(self._posterior())
 
     def _try_all(self) -> None:
@@ -175,11 +175,10 @@ class Ladder:
                 units=self._units,
                 measure=self._measure,
             )
-            self._steps.append(step.reason)
+            self._note(step.reason)
             self._by_clock |= step.by_clock
             if step.name is None:
                 return
-            self._say(step.reason)
             rung, self._under_way = waiting.pop(step.name), step.name
             failed = self._try(step.name, rung, posterior)
             self._under_way = "the climb"
@@ -204,7 +203,7 @@ class Ladder:
                 self._plan = _with_timing(self._plan, rung, timed, decision)
                 self._by_clock |= decision.by_clock
                 if timed is None:
-                    self._steps.append(f"{name}: {decision.reason}")
+                    self._note(f"{name}: {decision.reason}")
                     del kept[name]
                     continue
                 kept[name] = timed
@@ -239,6 +238,11 @@ class Ladder:
             )
         )
         return failed
+
+    def _note(self, step: str) -> None:
+        """Keep why something was done or left, and say it."""
+        self._steps.append(step)
+        self._say(step)
 
     def _posterior(self) -> Posterior:
         others = {name: scores for name, scores in self._scores.items() if name != FIRST}
