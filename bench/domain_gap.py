@@ -18,7 +18,8 @@ import numpy as np
 
 from headstart.data import Dataset, load
 from headstart.data.listing import list_images
-from headstart.planning.domain_gap import IMAGES, Estimate, domain_gap, gap_to_source, observe
+from headstart.planning.domain_gap import Estimate, domain_gap, gap_to_source, observe
+from headstart.planning.rule_table import GAP_IMAGES
 
 DOMAINS = ("photo", "art_painting", "cartoon", "sketch")
 SETS = ("imagenet_sample", "hymenoptera", "flowers5", "rsscn7", "brain_mri4", *(f"pacs/{name}" for name in DOMAINS))
@@ -30,7 +31,7 @@ def main() -> None:
     shared = os.environ.get("HEADSTART_SHARED", "../shared")
     parser.add_argument("--data", type=Path, default=Path(shared) / "data", help="the folder of the data sets")
     parser.add_argument("--sets", nargs="+", default=SETS)
-    parser.add_argument("--images", type=int, default=IMAGES)
+    parser.add_argument("--images", type=int, default=GAP_IMAGES)
     parser.add_argument("--subsets", type=int, default=20)
     options = parser.parse_args()
     few = " | ".join(f"mean of {options.subsets} with {count} | of these hold all" for count in FEW)

@@ -20,9 +20,9 @@ import numpy as np
 from regret_prior import PROBE, RACE, STAGES, Record, cut_of, fitted_to_others, mean_conditions
 from regret_report import table
 
-from headstart.planning.posterior import TYPICAL_POINTS, Observed, Posterior, update
+from headstart.planning.posterior import Observed, Posterior, update
 from headstart.planning.prior import Prior, RungKind, prior_of, reach_of
-from headstart.planning.rule_table import FOLDS
+from headstart.planning.rule_table import FOLDS, TYPICAL_POINTS
 
 TUNED = ("cut 7", "cut 4", "full")
 ORDERS, ASKED = ("cheapest first", "highest gain first"), (0.25, 0.5, 1.0)

@@ -45,6 +45,7 @@ from headstart.planning.judging import (
 from headstart.planning.ladder import Climbed, LadderRecord, candidates, climb
 from headstart.planning.options import Options
 from headstart.planning.plan import Plan
+from headstart.planning.rule_table import PROBING
 from headstart.planning.same_data import identity_of, require_same_data, require_validation, validation_here
 from headstart.planning.surveying import situation_of, timings_of
 from headstart.reporting.evaluation_record import evaluation_record
@@ -60,9 +61,6 @@ from headstart.training.strategies import FINE_TUNED, Strategy
 
 # Images whose pixels the audit of a fit looks at; `headstart audit` looks at all.
 LOOKED_AT = 2000
-# Seconds that the race of the probes may take whatever the budget: nearly always it needs fewer, and a race that is cut
-# short would make small budgets worse for the sake of a second or two.
-PROBING = 10.0
 # What is held out to test a fine-tuned model where the data has no split and is small.
 HELD_OUT = 0.2
 

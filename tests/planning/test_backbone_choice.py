@@ -13,12 +13,13 @@ from headstart.backbones.catalogue import DEFAULT_BACKBONE, find_backbone
 from headstart.data import Dataset, Protocol, load, resolve
 from headstart.errors import OptionError, RunError
 from headstart.planning import backbone_choice
-from headstart.planning.backbone_choice import LEAST_SECONDS, USUAL_SHARE, BackboneChoice, Chooser, entrants_of
+from headstart.planning.backbone_choice import BackboneChoice, Chooser, entrants_of
 from headstart.planning.backbone_race import Pace
 from headstart.planning.entrants import Entrants, label_of
 from headstart.planning.following import followed
 from headstart.planning.options import Options
 from headstart.planning.plan import DataIdentity, Decision, Plan, Validation
+from headstart.planning.rule_table import LEAST_RACE, USUAL_SHARE
 from headstart.records import to_json
 from headstart.runs import Run, SilentProgress, Stopwatch
 from headstart.runs.budget import Budget, Countdown
@@ -72,7 +73,7 @@ def test_who_may_race(options: Options, budget: str, labels: list[str]) -> None:
 
 
 def test_the_usual_ones_race_where_nothing_is_said_and_there_is_time() -> None:
-    assert USUAL_SHARE * 25 == LEAST_SECONDS
+    assert USUAL_SHARE * 25 == LEAST_RACE
     for budget in ("25s", "10m", "none"):
         assert _labels(entrants_of(Options(), _countdown(budget), print))[:2] == [LABEL.format(224), LABEL.format(288)]
     assert _labels(entrants_of(Options(strategy="full"), None, print)) == [LABEL.format(224)]

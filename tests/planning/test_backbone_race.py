@@ -143,8 +143,8 @@ def test_samples_contain_one_another(make_examples: MakeExamples) -> None:
 def test_the_better_half_goes_on_and_the_best_wins(
     watched: tuple[Dataset, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backbone_race, "LEAST_ROWS", 60)
-    monkeypatch.setattr(backbone_race, "MOST_ROWS", 240)
+    monkeypatch.setattr(backbone_race, "LEAST_RACE_ROWS", 60)
+    monkeypatch.setattr(backbone_race, "MOST_RACE_ROWS", 240)
     dataset, read = watched
     said: list[str] = []
     course = _course(dataset, {32: 0.0, 40: 0.3, 48: 3.0, 56: 0.1, 64: 1.0}, said)
@@ -238,8 +238,8 @@ def test_what_is_too_slow_is_left_out_and_that_is_said(dataset: Dataset, monkeyp
 def test_a_round_that_does_not_fit_leaves_the_choice_to_the_one_before(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backbone_race, "LEAST_ROWS", 100)
-    monkeypatch.setattr(backbone_race, "MOST_ROWS", 200)
+    monkeypatch.setattr(backbone_race, "LEAST_RACE_ROWS", 100)
+    monkeypatch.setattr(backbone_race, "MOST_RACE_ROWS", 200)
     monkeypatch.setattr(backbone_race, "pace_of", lambda course, compiled, running: Pace(0.0, 0.001))
     now, plain = [0.0], backbone_race.gather
 

@@ -10,7 +10,8 @@ import pytest
 from scipy.stats import norm
 
 from headstart.errors import DataError
-from headstart.planning.backbone_ranking import TIED_BELOW, Evidence, Ranking, Scores, gather, rank, sample
+from headstart.planning.backbone_ranking import Evidence, Ranking, Scores, gather, rank, sample
+from headstart.planning.rule_table import TIED_BELOW
 from headstart.records import from_json, to_json
 from headstart.training.examples import Examples
 

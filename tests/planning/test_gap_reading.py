@@ -9,9 +9,10 @@ import math
 import pytest
 
 from headstart.planning.domain_gap import DomainGap, Estimate
-from headstart.planning.gap_reading import FAR, FEWEST, FITS, SOURCE_LIKE, level, read_gap
+from headstart.planning.gap_reading import level, read_gap
+from headstart.planning.rule_table import FAR, FITS, LEAST_GAP_IMAGES, SOURCE_LIKE
 
-UNIT = SOURCE_LIKE.value
+UNIT = SOURCE_LIKE
 SIZES = {"fits": UNIT, "partly": 6 * UNIT, "far": 20 * UNIT}
 
 
@@ -74,10 +75,10 @@ def test_too_few_images_are_said_to_be_too_few(error: float) -> None:
 
 def test_a_handful_of_images_is_too_few_however_alike_they_are() -> None:
     for against in (None, "old"):
-        gap = dataclasses.replace(_gap(*3 * [20 * UNIT], error=1e-4, against=against), images=FEWEST - 1)
-        assert f"{FEWEST - 1} images" in read_gap(gap)
+        gap = dataclasses.replace(_gap(*3 * [20 * UNIT], error=1e-4, against=against), images=LEAST_GAP_IMAGES - 1)
+        assert f"{LEAST_GAP_IMAGES - 1} images" in read_gap(gap)
         assert "too few" in read_gap(gap)
-        assert "too few" not in read_gap(dataclasses.replace(gap, images=FEWEST))
+        assert "too few" not in read_gap(dataclasses.replace(gap, images=LEAST_GAP_IMAGES))
 
 
 def test_two_data_sets_are_compared_by_size_and_error() -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from headstart.planning.ladder import Climbed, candidates, climb
 from headstart.planning.layer_map import LayerMap
-from headstart.planning.outlook import CURVE_ROWS, LEAST_SECONDS, MAPPED_ROWS, Outlook, look_ahead
+from headstart.planning.outlook import Outlook, look_ahead
+from headstart.planning.rule_table import CURVE_ROWS, LEAST_OUTLOOK, MAPPED_ROWS
 from headstart.records import from_json, to_json
 from headstart.training.examples import Examples
 
@@ -82,14 +83,14 @@ def test_several_labels_an_image_have_none(make_examples: MakeExamples) -> None:
 
 def test_little_time_has_none_and_the_decision_says_that_it_hung_on_the_clock(make_examples: MakeExamples) -> None:
     examples = make_examples([40, 40])
-    found = _look(examples, seconds=LEAST_SECONDS - 1)
+    found = _look(examples, seconds=LEAST_OUTLOOK - 1)
     assert found.layers is None
     assert found.decisions[0].by_clock
     assert "and 9 s are left" in found.decisions[0].reason
     climbed = _climbed(examples)
     slow = tuple(replace(rung, seconds=60.0) for rung in climbed.record.rungs)
     slowly = replace(climbed, record=replace(climbed.record, rungs=slow))
-    assert look_ahead(examples, slowly, NAMES, seconds=LEAST_SECONDS + 30).layers is None, "as slow as the probes"
+    assert look_ahead(examples, slowly, NAMES, seconds=LEAST_OUTLOOK + 30).layers is None, "as slow as the probes"
 
 
 def test_groups_and_a_validation_split_have_an_outlook(make_examples: MakeExamples) -> None:

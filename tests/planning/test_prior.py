@@ -15,18 +15,17 @@ from headstart.errors import DataError
 from headstart.planning.domain_gap import DomainGap, Estimate
 from headstart.planning.prior import (
     ELICITED,
-    LEVERAGE,
     TABLE,
     Conditions,
     Prior,
     PriorTable,
-    Reach,
     RungKind,
     conditions_of,
     prior_of,
     reach_of,
 )
 from headstart.planning.prior_fit import Outcome, left_out_error, left_out_log_likelihood, refit, without
+from headstart.planning.rule_table import LEVERAGE, Reach
 from headstart.planning.situation import ProbeScore, Situation
 from headstart.records import from_plain, to_json
 

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart.errors import RecordError
-from headstart.planning.choice import TIME_SAFETY
 from headstart.planning.domain_gap import DomainGap, Estimate
 from headstart.planning.drafting import Wanted, draft_plan
 from headstart.planning.empirical_rules import Timing, cuts_of, expected_gains, rungs_rule
@@ -20,7 +19,7 @@ from headstart.planning.forecast import AccuracyForecast
 from headstart.planning.layer_map import LayerMap, StageProbe
 from headstart.planning.outlook import Outlook
 from headstart.planning.plan import DataIdentity, Decision, Plan, check_plan
-from headstart.planning.rule_table import DEALS, LEAST_EPOCHS
+from headstart.planning.rule_table import DEALS, LEAST_EPOCHS, TIME_SAFETY
 from headstart.planning.situation import ProbeScore, Situation
 from headstart.planning.time_forecast import Rates, Work
 from headstart.records import from_json, to_json

@@ -12,7 +12,7 @@ from headstart.data import Dataset
 from headstart.features.engine import CompiledTrunk, Say
 from headstart.features.latency import latency
 from headstart.planning.backbone_choice import BackboneChoice
-from headstart.planning.choice import TIME_SAFETY, Step
+from headstart.planning.choice import Step
 from headstart.planning.climbing import Climb, Ladder
 from headstart.planning.drafting import Wanted, draft_plan
 from headstart.planning.empirical_rules import Timing
@@ -24,21 +24,18 @@ from headstart.planning.limits import Cost
 from headstart.planning.options import USUAL_QUALITY, Options
 from headstart.planning.outlook import look_ahead
 from headstart.planning.plan import FILE, Plan, PlannedRung
+from headstart.planning.rule_table import FINGERPRINTED, LEAST_CLIMB, TIME_SAFETY
 from headstart.planning.same_data import identity_of
 from headstart.planning.situation import Situation
-from headstart.planning.surveying import STARTUP_SECONDS, situation_of, timing_of
+from headstart.planning.surveying import situation_of, timing_of
 from headstart.planning.tuning import TunedRung
 from headstart.runs import Progress
 from headstart.runs.budget import Budget, Countdown
 from headstart.training.examples import Examples
 from headstart.training.finetuning.setting import PrecisionChoice
 
-# With fewer seconds left no rung could be trained, so none is looked for: a survey takes some, and so does a set-up.
-LEAST_CLIMB = 2 * STARTUP_SECONDS
 # Why a fit on so few images ends at its probes.
 TOO_FEW = "too few images to hold any out as a test, so only probes are compared; --test 0.2 lets rungs be tried"
-# Images that are decoded for the fingerprint of a fit: their sizes and colours are known well enough from these.
-_LOOKED_AT = 2000
 
 
 def climb_within(
@@ -156,7 +153,7 @@ def look(
         dataset.select(examples.places),
         preprocessing=backbone.preprocessing,
         channels=options.channels,
-        at_most=_LOOKED_AT,
+        at_most=FINGERPRINTED,
         seed=options.seed,
         progress=progress,
         say=say,

@@ -14,17 +14,13 @@ from headstart.errors import DataError
 from headstart.evaluation.calibration import fit_thresholds
 from headstart.evaluation.intervals import resampling_units
 from headstart.evaluation.scores import row_label_log_loss, row_log_loss
+from headstart.planning.rule_table import LEAST_WEIGHT, ROWS_FOR_THE_SINGLE
 from headstart.tasks import Task
 from headstart.training.finetuning.watch import Improvement, improvement
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-# Rows that are added to the data and that only the single best rung explains: with fewer real ones than these, they
-# have the majority. Weights on the simplex have few degrees of freedom, so some dozens of rows can move them.
-ROWS_FOR_THE_SINGLE = 20.0
-# A member costs as much at prediction as any other, so one that weighs less than this is left out.
-LEAST_WEIGHT = 0.05
 _PARTS = 5
 _STEPS = 500
 _TOLERANCE = 1e-7

@@ -36,17 +36,10 @@ from headstart.planning.limits import Cost, Limits, within
 from headstart.planning.long_images import squash_rule, typical_loss
 from headstart.planning.options import Options
 from headstart.planning.plan import Decision, Plan
+from headstart.planning.rule_table import ASKED_SHARE, LEAST_RACE, USUAL_SHARE
 from headstart.runs import Progress, Run, Stopwatch
 from headstart.runs.budget import Countdown
 from headstart.training.gathering import examples_of, extract_all
-
-# What the race of the usual backbones may take of the time that is left, so that most of it stays for fine-tuning; one
-# that was asked for may take more.
-USUAL_SHARE = 0.2
-ASKED_SHARE = 0.5
-# With less for it, the race of the usual backbones isn't even prepared: two of them need as long to be compiled, and
-# to see a few hundred images.
-LEAST_SECONDS = 5.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,7 +216,7 @@ def entrants_of(options: Options, countdown: Countdown | None, say: Say) -> Entr
     if options.backbones is not None:
         return open_each(read_names(options.backbones, options.image_size), open_one, say)
     unsaid = options.backbone is None and options.image_size is None
-    if unsaid and countdown is not None and countdown.left_for(USUAL_SHARE) >= LEAST_SECONDS:
+    if unsaid and countdown is not None and countdown.left_for(USUAL_SHARE) >= LEAST_RACE:
         return open_each(usual_names(), open_one, say)
     return open_each([Named(options.backbone or DEFAULT_BACKBONE, options.image_size)], open_one, say)
 

@@ -17,26 +17,23 @@ from headstart.features.extract import extract
 from headstart.features.latency import latency
 from headstart.features.store import Store
 from headstart.imaging import load_view
-from headstart.planning.backbone_ranking import MOST_ROWS, Evidence, Ranking, gather, rank, sample
+from headstart.planning.backbone_ranking import Evidence, Ranking, gather, rank, sample
 from headstart.planning.entrants import label_of, weight_of, work_of
 from headstart.planning.limits import NO_LIMITS, Cost, Limits, within
 from headstart.planning.plan import Considered, Decision
+from headstart.planning.rule_table import (
+    FINALISTS,
+    LEAST_RACE_ROWS,
+    MOST_RACE_ROWS,
+    PROBE_SECONDS,
+    RACE_STARTUP,
+    USUAL_CLASSES,
+)
 from headstart.runs import Progress
 from headstart.runs.budget import Budget, Countdown
 from headstart.training.examples import Examples
 
 FILE = "backbones.json"
-# Images of the first rounds at least: with fewer, paired losses of probes differ by chance as much as those of good and
-# bad backbones do.
-LEAST_ROWS = 200
-# So many backbones meet in the last round.
-FINALISTS = 2
-# Seconds before a backbone's first image (its graph is built, compiled and checked), and those that a probe and the
-# scores take an image. Measured of the bundled ones on two cores: 0.7 to 2.2 s; on 250 to 560 images 1.5 to 2.4 ms.
-STARTUP_SECONDS = 1.5
-PROBE_SECONDS = 0.002
-# Up to so many classes that is; with 1,000 classes a probe of 1,000 images took 100 s: as many times more as classes.
-USUAL_CLASSES = 20
 # Images that decoding is timed on.
 _TIMED = 16
 
@@ -144,8 +141,8 @@ def race(
 
     By successive halving (Jamieson and Talwalkar 2016): all are compared on some development rows, the better half on
     about twice as many that contain these, and so on, until the last :data:`FINALISTS` meet on at most
-    :data:`headstart.planning.backbone_ranking.MOST_ROWS`. A round is decided as :func:`rank` decides: by losses, and
-    by other scores where these are tied.
+    :data:`MOST_RACE_ROWS`. A round is decided as :func:`rank` decides: by losses, and by other scores where these are
+    tied.
 
     Parameters
     ----------
@@ -183,7 +180,7 @@ def race(
 
 
 def round_sizes(entrants: int, rows: int) -> tuple[int, ...]:
-    """How many images each round has, ascending: the last at most :data:`MOST_ROWS`, each other about half of the next.
+    """How many images each round has, ascending: at most :data:`MOST_RACE_ROWS`, and each about half of the next.
 
     Parameters
     ----------
@@ -195,7 +192,7 @@ def round_sizes(entrants: int, rows: int) -> tuple[int, ...]:
     rounds, left = 1, entrants
     while left > FINALISTS:
         rounds, left = rounds + 1, _half(left)
-    wished = (max(LEAST_ROWS, MOST_ROWS >> later) for later in reversed(range(rounds)))
+    wished = (max(LEAST_RACE_ROWS, MOST_RACE_ROWS >> later) for later in reversed(range(rounds)))
     return tuple(dict.fromkeys(min(rows, size) for size in wished))
 
 
@@ -221,7 +218,7 @@ def forecast(entrants: Sequence[Backbone], pace: Pace, rows: int, classes: int) 
     """
     ordered = sorted(entrants, key=work_of)
     paces = [pace.times(work_of(one) / work_of(ordered[0])) for one in ordered[1:]]
-    seconds, left, done = STARTUP_SECONDS * len(paces), len(entrants), 0
+    seconds, left, done = RACE_STARTUP * len(paces), len(entrants), 0
     for images in round_sizes(len(entrants), rows):
         seconds += sum(slow.seconds for slow in paces[-left:]) * (images - done) + probe_seconds(images, classes) * left
         left, done = _half(left), images
@@ -271,7 +268,7 @@ class _Race:
         promised, failure = 0.0, None
         for backbone in ordered:
             name = label_of(backbone)
-            if self.runners and not self._countdown.holds(promised + STARTUP_SECONDS):
+            if self.runners and not self._countdown.holds(promised + RACE_STARTUP):
                 self._leave_out(f"{name} is left out: the time for the comparison is over", by_clock=True)
                 continue
             try:

@@ -14,6 +14,7 @@ from headstart.errors import DataError
 from headstart.evaluation.comparison import paired_difference
 from headstart.evaluation.intervals import bootstrap_weights, resampling_units
 from headstart.evaluation.scores import row_label_log_loss, row_log_loss
+from headstart.planning.rule_table import MOST_RACE_ROWS, TIED_BELOW
 from headstart.planning.transferability import h_score, h_score_shrunk, leep, logme, nleep
 from headstart.training.calibrate import calibrate
 from headstart.training.examples import Examples
@@ -22,12 +23,6 @@ from headstart.training.strategies import STRATEGIES, Strategy, learn, outputs_o
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-# Rows that backbones are compared on. Paired losses of the bundled backbones' probes differed with deviations of 0.2 to
-# 0.7 nats on three real sets, so the mean of so many is known to 0.01 or 0.02; the scores take four seconds of them.
-MOST_ROWS = 1000
-# Backbones count as tied where the bootstrap prefers the one with the lower loss in fewer draws than these: odds of
-# three to one, below which the other scores are as good a guide.
-TIED_BELOW = 0.75
 DRAWS = 1000
 
 
@@ -110,7 +105,7 @@ class Ranking:
     sentence: str
 
 
-def sample(examples: Examples, most: int = MOST_ROWS, *, seed: int = 0) -> Examples:
+def sample(examples: Examples, most: int = MOST_RACE_ROWS, *, seed: int = 0) -> Examples:
     """At most about ``most`` rows, stratified and with groups whole: the same ones for every backbone.
 
     Examples whose groups are too large to leave anything to judge are given back as they are.

@@ -5,29 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
 
 from headstart.planning.averaging import Average
 from headstart.planning.limits import NO_LIMITS, Cost, Limits, within
-from headstart.planning.posterior import Measure, Posterior
+from headstart.planning.posterior import Posterior
+from headstart.planning.rule_table import FAST_LOSS, LEAST_FURTHER_GAIN, TIME_SAFETY, Measure, Quality
 from headstart.training.finetuning.defaults import RETRY_FACTOR
-
-Quality = Literal["fast", "balanced", "best"]
-
-# The one table of what counts as much. Half a point is what `fast` promises. A rung that is tried costs time without
-# being kept for sure, so it must promise as much to `balanced`: in `bench/regret_policies.py`, climbs that ask for half
-# of that take a quarter more time and end no better. `fast` asks for twice as much, which hardly costs more points,
-# and `best` for what a thousand test rows could hardly show.
-# In nats: a probe of hymenoptera has a log-loss of 0.12 at 4.5 points of error, so that half a point is about 0.015.
-FAST_LOSS: Mapping[Measure, float] = MappingProxyType({"points": 0.5, "nats": 0.015})
-LEAST_FURTHER_GAIN: Mapping[Measure, Mapping[Quality, float]] = MappingProxyType(
-    {
-        "points": MappingProxyType({"fast": 1.0, "balanced": 0.5, "best": 0.1}),
-        "nats": MappingProxyType({"fast": 0.03, "balanced": 0.015, "best": 0.003}),
-    }
-)
-# Forecasts of seconds may be 30 % too low.
-TIME_SAFETY = 1.3
 
 _UNITS: Mapping[Measure, str] = MappingProxyType({"points": "points", "nats": "nats"})
 

@@ -29,9 +29,9 @@ from headstart.planning.judging import Judged
 from headstart.planning.ladder import Climbed, LadderRecord, Rung, row_scores, row_weights
 from headstart.planning.limits import Cost
 from headstart.planning.plan import Decision, Plan, PlannedRung
-from headstart.planning.posterior import Gain, Measure, Posterior, RowScores, observe, update
+from headstart.planning.posterior import Gain, Posterior, RowScores, observe, update
 from headstart.planning.prior import RungKind, conditions_of, prior_of, reach_of
-from headstart.planning.rule_table import FIRST
+from headstart.planning.rule_table import FIRST, Measure
 from headstart.planning.situation import Situation
 from headstart.planning.tuning import TunedRung
 from headstart.runs.budget import Countdown

@@ -18,16 +18,13 @@ from headstart.features.extract import extract
 from headstart.features.float32 import compile_float32
 from headstart.features.store import Store
 from headstart.files import sha256
+from headstart.planning.rule_table import GAP_IMAGES
 from headstart.runs import Progress, SilentProgress
 
 Floats = npt.NDArray[np.float64]
 
 RULER = "tf_efficientnet_lite0"
 """The bundled network that measures, whichever backbone is used: gaps of one ruler can be compared."""
-
-IMAGES = 192
-"""Images looked at. `python bench/domain_gap.py`: the gap's error is then some 1 to 6 % of it, and two
-cores take about three seconds."""
 
 # A channel whose gamma is below this share of its layer's median says nothing: y is its beta, whatever went in, and to
 # invert the map would only magnify rounding. Of the ruler's 21,008 channels it is one.
@@ -155,7 +152,7 @@ class _Gaussians:
 def domain_gap(
     dataset: Dataset,
     *,
-    images: int = IMAGES,
+    images: int = GAP_IMAGES,
     seed: int = 0,
     channels: int = 3,
     progress: Progress | None = None,
@@ -189,7 +186,7 @@ def gap_between(
     a: Dataset,
     b: Dataset,
     *,
-    images: int = IMAGES,
+    images: int = GAP_IMAGES,
     seed: int = 0,
     channels: int = 3,
     progress: Progress | None = None,
@@ -207,7 +204,7 @@ def gap_between(
 def observe(
     dataset: Dataset,
     *,
-    images: int = IMAGES,
+    images: int = GAP_IMAGES,
     seed: int = 0,
     channels: int = 3,
     progress: Progress | None = None,

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from headstart.planning.choice import Quality
 from headstart.planning.empirical_rules import Timing, rungs_rule
 from headstart.planning.fingerprint_rules import crop_rule, metric_rule, tuning_rule, validation_rule
 from headstart.planning.fixed_rules import fixed_decisions
 from headstart.planning.outlook import NO_OUTLOOK, Outlook
 from headstart.planning.plan import SCHEMA, Considered, DataIdentity, Plan, check_plan
 from headstart.planning.prior import TABLE, PriorTable
-from headstart.planning.rule_table import FIRST
+from headstart.planning.rule_table import FIRST, Quality
 from headstart.planning.situation import Situation
 from headstart.runs.budget import Budget
 

@@ -7,10 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from headstart.planning.choice import TIME_SAFETY
 from headstart.planning.plan import Decision, ExpectedGain, PlannedRung
 from headstart.planning.prior import TABLE, PriorTable, RungKind, conditions_of, prior_of, reach_of
-from headstart.planning.rule_table import FIRST, LEAST_EPOCHS, VIEWS
+from headstart.planning.rule_table import FIRST, LEAST_EPOCHS, TIME_SAFETY, VIEWS
 from headstart.planning.situation import Situation
 from headstart.planning.time_forecast import Rates, Work, epochs_within, forecast_seconds
 from headstart.training.finetuning.defaults import AUGMENT, EPOCHS, STAGE_RATE

@@ -11,12 +11,10 @@ from headstart.backbones.backbone import Backbone
 from headstart.backbones.bundled import BUNDLED
 from headstart.errors import BackboneError, HeadstartError, OptionError
 from headstart.features.engine import Say
+from headstart.planning.rule_table import LARGER
 
 Open = Callable[[str, int | None], Backbone]
 
-# The resolution that the usual backbones race at besides their own. Touvron et al. 2019 found networks to be best on
-# images 1.15 to 1.3 times as large as those that they were trained on, where objects look as large as in training.
-LARGER = 1.3
 # Sides are rounded to so many pixels: the fastest kernels work on blocks of eight.
 _STEP = 8
 _FORM = re.compile(r"(?P<name>.+?)(?:@(?P<size>\d+))?")

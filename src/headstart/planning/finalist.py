@@ -32,6 +32,7 @@ from headstart.planning.fine_tuning import Site
 from headstart.planning.judging import TOP, Fitted, Judged, judge_validation, refit_best
 from headstart.planning.ladder import Climbed
 from headstart.planning.options import Options
+from headstart.planning.rule_table import ABSTAIN_ERROR
 from headstart.planning.tuning import TunedRung, history_csv
 from headstart.runs import Stopwatch
 from headstart.tasks import TASKS
@@ -44,8 +45,6 @@ from headstart.training.strategies import outputs_of
 if TYPE_CHECKING:
     from headstart.training.finetuning.wish import Tuned
 
-# The error rate that the saved abstention rule is fitted for; any other can be asked for at prediction.
-ABSTAIN_ERROR = 0.05
 # Up to this many images the fits' matrices are too small to gain from several threads on a laptop's cores.
 SMALL = 5000
 

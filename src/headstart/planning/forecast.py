@@ -13,6 +13,17 @@ from headstart.data.splits import assign
 from headstart.evaluation.calibration import probabilities
 from headstart.evaluation.intervals import bootstrap_weights, resampling_units
 from headstart.planning.power_law import PRIOR, PowerLaw, Prior, fit_power_law, fit_power_laws
+from headstart.planning.rule_table import (
+    BACKTESTS,
+    FACTORS,
+    LEAST_FITTED,
+    LEAST_MISTAKES,
+    LEAST_ROWS_A_CLASS,
+    LEAST_SIZES,
+    MISS_COUNTS_FOR,
+    TYPICAL_MISS,
+    WORTHWHILE,
+)
 from headstart.training.examples import Examples, Fold
 from headstart.training.probe import FOLD_TOLERANCE, Penalties, balanced_weights, choose
 from headstart.training.strategies import Learned, Strategy, learn, outputs_of
@@ -20,38 +31,21 @@ from headstart.training.strategies import Learned, Strategy, learn, outputs_of
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-FACTORS = (2, 4)
 TIMES = {2: "twice", 4: "four times"}
 # Each size is the one above it divided by the square root of two, so that both factors are whole numbers of steps.
 STEPS_PER_DOUBLING = 2
 MOST_SIZES = 9
 # A size that is not clearly below the last one is left out: groups can be too large to halve.
 LEAST_STEP = 0.9
-# Five points at the least: three to fit and, two steps on, one to be tested on.
-LEAST_SIZES = 5
-LEAST_FITTED = 3
-# With fewer rows a class errors are near those of guessing, and fall by another law: on eight data sets the curves are
-# straight (in logarithms) down to here, and steeper below.
-LEAST_ROWS_A_CLASS = 3
 # Each size is repeated with other rows until so many were trained on in all, at most so often: small sizes are noisy
 # and cheap.
 ROWS_TRAINED = 1000
 MOST_REPEATS = 4
 # Smaller sizes want stronger penalties: they choose between the rung's own and this many times it.
 PENALTY_RANGE = 10.0
-# With fewer mistakes than this there is nothing to see fall.
-LEAST_MISTAKES = 5
-# The forecasts are tested at this many of the largest sizes.
-BACKTESTS = 3
-# Standard deviation of the logarithm of forecast over truth at each factor, measured by ``python bench/forecast.py``,
-# and how many back-tests that knowledge counts for.
-TYPICAL_MISS = {2: 0.14, 4: 0.16}
-TYPICAL_COUNTS_FOR = 3
 DRAWS = 200
 # The two-sided 95 % point of the normal distribution.
 REACH = 1.96
-# A gain of less than this share of all images is not worth a sentence that says yes.
-WORTHWHILE = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,8 +270,8 @@ def _usual_miss(curve: LearningCurve, test: _Backtest, factor: int) -> float:
     judged = curve.wrong.shape[1]
     found = (test.found * judged + 0.5) / (judged + 1)
     squares = float((np.log(test.predicted / found) ** 2).sum())
-    usual = TYPICAL_COUNTS_FOR * TYPICAL_MISS[factor] ** 2
-    return math.sqrt((squares + usual) / (len(found) + TYPICAL_COUNTS_FOR))
+    usual = MISS_COUNTS_FOR * TYPICAL_MISS[factor] ** 2
+    return math.sqrt((squares + usual) / (len(found) + MISS_COUNTS_FOR))
 
 
 def _drawn_laws(curve: LearningCurve, seed: int, prior: Prior) -> list[PowerLaw]:

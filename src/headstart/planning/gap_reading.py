@@ -6,20 +6,10 @@ import math
 from typing import Literal
 
 from headstart.planning.domain_gap import DomainGap, Estimate
+from headstart.planning.rule_table import FAR, FITS, LEAST_GAP_IMAGES, SOURCE_LIKE
 
 Level = Literal["fits", "partly", "far"]
 
-# The one table of what sizes of gaps are called. Nothing in it was fitted to data sets on which anything is judged:
-# 500 ImageNet images set the unit, and the two steps are the next whole numbers.
-SOURCE_LIKE = Estimate(0.0152, 0.0005)
-"""The total gap of a sample of the source data itself, by `bench/domain_gap.py --sets imagenet_sample --images 500`.
-It is not 0: the running statistics were gathered on augmented images, and the sample has every second class."""
-FITS, FAR = 2.0, 3.0
-"""How many times as far as such a sample images may lie, to fit; and from where on they do not fit at all. A gap grows
-with the square of the shift of the activations, so these are 4 and 9 times its gap."""
-FEWEST = 8
-"""From so many images on a standard error can be trusted: drawn over again, its mean is within a factor of two of the
-estimates' true spread. Of two images that happen to be alike it would be next to nothing."""
 _SURE = 1.96  # standard errors on each side of a 95 % interval
 
 _VERBS = {"fits": "fit", "partly": "fit only in part", "far": "do not fit"}
@@ -42,20 +32,20 @@ def read_gap(gap: DomainGap) -> str:
 
 def which_fit(gap: DomainGap) -> str:
     """Which layers fit, as a clause; empty where the images are too few to say."""
-    if gap.images < FEWEST or any(map(_unclear, (gap.early, gap.middle, gap.late))):
+    if gap.images < LEAST_GAP_IMAGES or any(map(_unclear, (gap.early, gap.middle, gap.late))):
         return ""
     return _described(_levels(gap))
 
 
 def level(value: float) -> Level:
     """What a gap of so many nats is called, by how many times as far it is as a sample of the source data."""
-    times = math.sqrt(max(value, 0.0) / SOURCE_LIKE.value)
+    times = math.sqrt(max(value, 0.0) / SOURCE_LIKE)
     return "fits" if times < FITS else "partly" if times < FAR else "far"
 
 
 def _read_pair(gap: DomainGap, other: str) -> str:
     counted = f"{_counted(gap.images)} of {gap.of} and {gap.against_images} of {other}"
-    if min(gap.images, gap.against_images or 0) < FEWEST or _unclear(gap.total):
+    if min(gap.images, gap.against_images or 0) < LEAST_GAP_IMAGES or _unclear(gap.total):
         return f"{counted} are too few to say how far the two lie apart."
     if gap.total.value <= _SURE * gap.total.error:
         return f"No difference shows between {counted}."

@@ -15,6 +15,7 @@ from headstart.errors import DataError
 from headstart.evaluation.calibration import fit_temperature, probabilities
 from headstart.evaluation.metrics import evaluate, score
 from headstart.planning.ladder import Climbed, climb
+from headstart.planning.rule_table import NESTED_FOLDS
 from headstart.tasks import Task
 from headstart.training.baselines import fit_knearest, majority
 from headstart.training.calibrate import Floats
@@ -22,7 +23,6 @@ from headstart.training.examples import Examples, Ints, features_of
 from headstart.training.linear import LinearModel
 from headstart.training.strategies import STRATEGIES, Strategy, learn, outputs_of, refit
 
-NESTED_FOLDS = 5
 TOP = ("features",)
 
 Decide = Callable[[npt.NDArray[np.generic], Floats, Floats | None], Floats | None]

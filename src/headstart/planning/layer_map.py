@@ -12,6 +12,7 @@ import numpy.typing as npt
 from headstart.evaluation.comparison import PairedDifference, paired_difference
 from headstart.evaluation.intervals import share_interval
 from headstart.evaluation.scores import row_label_log_loss, row_log_loss
+from headstart.planning.rule_table import FALSE_ALARM
 from headstart.training.baselines import majority
 from headstart.training.calibrate import calibrate
 from headstart.training.examples import Examples
@@ -19,10 +20,6 @@ from headstart.training.probe import FOLD_TOLERANCE, choose
 from headstart.training.strategies import Learned
 
 Floats = npt.NDArray[np.float64]
-
-# The chance of calling any stage better or worse than another where all are equal: the usual 5 %, shared out among the
-# comparisons that are made (Bonferroni).
-FALSE_ALARM = 0.05
 
 
 @dataclass(frozen=True)

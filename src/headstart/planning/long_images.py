@@ -9,10 +9,7 @@ from headstart.errors import ImageError, MissingExtraError
 from headstart.imaging.facts import stored_size
 from headstart.planning.outside import outside, test_split
 from headstart.planning.plan import Decision
-from headstart.planning.rule_table import MOST_CROPPED
-
-# Images whose sizes are looked at: the median of so many is within two hundredths of that of all in rank.
-_LOOKED_AT = 500
+from headstart.planning.rule_table import MOST_CROPPED, SIZES_LOOKED_AT
 
 
 def typical_loss(dataset: Dataset, *, seed: int) -> float:
@@ -21,7 +18,7 @@ def typical_loss(dataset: Dataset, *, seed: int) -> float:
     Only the headers of files are read.
     """
     rows = outside(dataset, test_split(dataset))
-    some = np.random.default_rng(seed).permutation(len(rows))[:_LOOKED_AT].tolist()
+    some = np.random.default_rng(seed).permutation(len(rows))[:SIZES_LOOKED_AT].tolist()
     losses = [1 - min(sides) / max(sides) for row in some if (sides := _sides(rows, row))]
     return float(np.median(losses)) if losses else 0.0
 

@@ -13,9 +13,9 @@ from headstart.errors import OptionError
 from headstart.evaluation.costs import read_costs
 from headstart.evaluation.metrics import find_metric
 from headstart.features.engine import EngineName
-from headstart.planning.choice import Quality
 from headstart.planning.entrants import read_names
 from headstart.planning.limits import Limits
+from headstart.planning.rule_table import Quality
 from headstart.runs.budget import Budget
 from headstart.training.finetuning.presets import find_preset
 from headstart.training.strategies import FINE_TUNED, STRATEGIES

@@ -11,21 +11,12 @@ from headstart.planning.forecast import AccuracyForecast, forecast_accuracy, lea
 from headstart.planning.ladder import Climbed
 from headstart.planning.layer_map import LayerMap, map_layers
 from headstart.planning.plan import Decision
-from headstart.planning.rule_table import FIRST, FOLDS
+from headstart.planning.rule_table import CURVE_ROWS, FIRST, LEAST_OUTLOOK, MAPPED_ROWS, OUTLOOK_PER_CLASS
 from headstart.training.examples import Examples
 
-# Folds are judged until they hold so many rows, for the map and for the curve, which is fitted at up to eight sizes:
-# what steers nothing may be coarser than the race of the probes. With 400 rows, a share that is right on 90 % is known
-# to within 3 points.
-MAPPED_ROWS, CURVE_ROWS = 1000, 400
 # In nats. On flowers5 and brain_mri4, fits at 1e-7 took twice as long; accuracies of stages moved by up to 1.2 points,
 # and forecasts by 0.02 points.
 TOLERANCE = 1e-4
-# With fewer images of a class, some folds have none to judge it by.
-LEAST_PER_CLASS = FOLDS
-# An outlook steers nothing, so it is left out where its seconds are better spent on a rung. It takes less time than the
-# probes did on much data, and up to three seconds on little.
-LEAST_SECONDS = 10.0
 # What the decision to leave it out is about.
 KEY = "layer map and forecast"
 
@@ -69,8 +60,8 @@ def look_ahead(
     if reason := why_none(examples):
         return _none(reason)
     probes = sum(rung.seconds for rung in climbed.record.rungs)
-    if seconds < LEAST_SECONDS + probes:
-        return _none(f"both may take {LEAST_SECONDS + probes:.0f} s, and {seconds:.0f} s are left for all", seconds)
+    if seconds < LEAST_OUTLOOK + probes:
+        return _none(f"both may take {LEAST_OUTLOOK + probes:.0f} s, and {seconds:.0f} s are left for all", seconds)
     learned, _ = climbed.tried[FIRST]
     layers = map_layers(_judging(examples, MAPPED_ROWS), stages, top=learned, tolerance=TOLERANCE, seed=seed)
     curve = learning_curve(_judging(examples, CURVE_ROWS), learned, tolerance=TOLERANCE, seed=seed)
@@ -82,8 +73,8 @@ def why_none(examples: Examples) -> str:
     if examples.task.name == "multilabel":
         return "images with several labels are seldom right in all of them, and that share says too little"
     fewest = int(np.asarray(examples.encoded.sum(axis=0)).min())
-    if fewest < LEAST_PER_CLASS:
-        return f"the smallest class has {fewest} images, and {LEAST_PER_CLASS} are needed to judge each class"
+    if fewest < OUTLOOK_PER_CLASS:
+        return f"the smallest class has {fewest} images, and {OUTLOOK_PER_CLASS} are needed to judge each class"
     return ""
 
 

@@ -13,11 +13,10 @@ from headstart.backbones.bundled import BUNDLED
 from headstart.backbones.names import SHORT, unknown_backbone
 from headstart.errors import HeadstartError, OptionError, RecordError
 from headstart.evaluation.metrics import find_metric
-from headstart.planning.choice import Quality
 from headstart.planning.forecast import AccuracyForecast
 from headstart.planning.layer_map import LayerMap
 from headstart.planning.limits import Limits
-from headstart.planning.rule_table import FIRST
+from headstart.planning.rule_table import FIRST, Quality
 from headstart.records import from_json
 from headstart.runs.budget import Budget
 from headstart.training.finetuning.presets import find_preset

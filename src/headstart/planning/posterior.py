@@ -6,29 +6,27 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from headstart.errors import DataError
 from headstart.evaluation.intervals import resampling_units
-from headstart.planning.prior import FLOOR_NATS, FLOOR_POINTS, Prior
+from headstart.planning.prior import Prior
+from headstart.planning.rule_table import (
+    CONFLICT,
+    FLOOR_NATS,
+    FLOOR_POINTS,
+    SHARED_NOISE,
+    TYPICAL_COUNTS_FOR,
+    TYPICAL_NATS,
+    TYPICAL_POINTS,
+    Measure,
+)
 
 Floats = npt.NDArray[np.float64]
-Measure = Literal["points", "nats"]
-"""Accuracy in points (0 to 100), or log-loss in nats; gains of both are above 0 where a rung is better."""
 
-# The spread of paired differences of one row, before any is seen: of the loss 0.2 to 0.7 nats (backbones' probes on
-# three real sets); of the correctness 0.3, which is one row in eleven that only one of two models gets right.
-TYPICAL_NATS, TYPICAL_POINTS = 0.45, 30.0
-# How many rows that knowledge counts for. With five, rungs that agree on all of n rows are taken to disagree on half of
-# a row more (Jeffreys' prior for a share says the same), and a single group still has a finite variance.
-TYPICAL_COUNTS_FOR = 5.0
-# Differences to one probe share its noise: half of it, where both models are equally noisy.
-SHARED_NOISE = 0.5
-# A gain further from the prior than this many standard deviations shows that the prior does not know this rung.
-CONFLICT = 2.0
 _NORMAL = NormalDist()
 _REACH = _NORMAL.inv_cdf(0.975)
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from headstart.planning.rule_table import CURVE_PRIOR
+
 Floats = npt.NDArray[np.float64]
 
 # Exponents that are tried: 0 is a flat curve; 1 is faster than any image classifier was seen to learn (Hestness et al.
@@ -41,9 +43,7 @@ class Prior:
     noise: float
 
 
-# ``python bench/forecast.py --fit``: of the priors whose mean error on eight data sets is within a twentieth of the
-# least, the one that leaves most to the points. Chosen on seven of them it served the eighth about as well.
-PRIOR = Prior(exponent=0.3, exponent_sd=0.1, floor_sd=0.6, noise=0.1)
+PRIOR = Prior(**CURVE_PRIOR)
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,29 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from headstart.planning.gap_reading import SOURCE_LIKE
+from headstart.planning.rule_table import (
+    BELIEVED,
+    DOUBTED,
+    FLOOR_NATS,
+    FLOOR_POINTS,
+    GAP_SCATTER,
+    LEVERAGE,
+    LOSS_BELIEVED,
+    LOSS_DOUBTED,
+    MOST_DOUBLINGS,
+    REFERENCE_GAP,
+    REFERENCE_ROWS,
+    REFERENCE_ROWS_PER_CLASS,
+    SOURCE_LIKE,
+    Reach,
+)
 from headstart.planning.situation import ProbeScore, Situation
 
 Floats = npt.NDArray[np.float64]
-Reach = Literal["head", "top", "middle", "whole"]
-"""How far down a rung trains: only another head, or the top, middle or all thirds of the stages."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +42,7 @@ class Coefficient:
 
 @dataclass(frozen=True)
 class PriorTable:
-    """All constants of the prior. Gains are shares of the probe's error that a rung removes.
+    """What is believed of gains: shares of the probe's error that a rung removes.
 
     Attributes
     ----------
@@ -106,23 +118,6 @@ TABLE = PriorTable(
     measure_sd=ELICITED.measure_sd,
     again=ELICITED.again,
 )
-
-# The reference: about the middle of the sets above. Distances from it count in doublings, up to so many.
-REFERENCE_ROWS, REFERENCE_ROWS_PER_CLASS, REFERENCE_GAP = 300.0, 40.0, 2.5
-MOST_DOUBLINGS = 4.0
-# How much of a change of size or domain a rung feels: in the matrix the extremes differ most for those that train most.
-LEVERAGE: Mapping[Reach, float] = MappingProxyType({"head": 0.0, "top": 0.5, "middle": 1.0, "whole": 1.5})
-# By how many doublings gaps of real sets scatter around the reference: what is not known where none was measured.
-GAP_SCATTER = 1.2
-# A rung can lose where the probe has no error left: standard deviations in points and nats that always remain.
-FLOOR_POINTS, FLOOR_NATS = 0.1, 0.005
-# A probe that is not above the most frequent class by more than chance says nothing of the images: labels that do not
-# belong to them can't be learnt by any rung. From one to three standard errors above it, belief grows from none to all.
-# Nor is a probe believed whose calibrated log-loss is no better than that of giving each class its share. Where one
-# class has most images, naming it is hard to beat, and a log-loss that is better may be all that a good probe shows: as
-# a second chance to pass, it has to be surer.
-DOUBTED, BELIEVED = 1.0, 3.0
-LOSS_DOUBTED, LOSS_BELIEVED = 2.0, 4.0
 
 
 @dataclass(frozen=True)
@@ -242,7 +237,7 @@ def features_of(conditions: Conditions, reach: Reach) -> Floats:
     per_class = _doublings(conditions.rows_per_class, REFERENCE_ROWS_PER_CLASS)
     distance = 0.0
     if conditions.gap is not None:
-        distance = max(0.0, _doublings(conditions.gap, SOURCE_LIKE.value, most=math.inf)) - REFERENCE_GAP
+        distance = max(0.0, _doublings(conditions.gap, SOURCE_LIKE, most=math.inf)) - REFERENCE_GAP
         distance = min(distance, MOST_DOUBLINGS)
     own = [float(reach == name) for name in LEVERAGE]
     cost = 0.0 if reach == "head" else -1 / conditions.error

@@ -16,18 +16,12 @@ from headstart.planning.prior import (
     Coefficient,
     Conditions,
     PriorTable,
-    Reach,
     features_of,
     residual_covariance,
 )
+from headstart.planning.rule_table import LEAST_ERROR, SPREAD_COUNTS_FOR, Reach
 
 Floats = npt.NDArray[np.float64]
-
-# A share of the probe's error means nothing where there is hardly an error: outcomes below so many points are left out.
-LEAST_ERROR = 1.0
-# For how many data sets the table's spread counts, beside the ones that it is refitted to: what was believed of it is a
-# guess, worth no more than one. `python bench/regret.py --report --out bench/data/regret.json` has other weights.
-SPREAD_COUNTS_FOR = 1.0
 
 
 @dataclass(frozen=True)

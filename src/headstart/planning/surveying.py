@@ -14,7 +14,7 @@ from headstart.planning.empirical_rules import Timing, cuts_of, rung_in_full
 from headstart.planning.fingerprint import Fingerprint
 from headstart.planning.ladder import Climbed, row_losses, row_weights
 from headstart.planning.plan import PlannedRung
-from headstart.planning.rule_table import FIRST, VIEWS
+from headstart.planning.rule_table import FINE_TUNING_STARTUP, FIRST, VIEWS
 from headstart.planning.situation import ProbeScore, Situation
 from headstart.planning.time_forecast import Rates, Work, choosing_seconds
 from headstart.training.baselines import majority
@@ -24,9 +24,6 @@ from headstart.training.finetuning.setting import find_setting
 from headstart.training.finetuning.view_policy import Policy, needed
 from headstart.training.finetuning.watch import improvement
 
-# What a fine-tuning takes beside its images and the choice of a precision: the network is traced and copied, two graphs
-# are compiled and checked. `bench/regret.py`, its table of forecasts.
-STARTUP_SECONDS = 3.0
 # Images that the compiled trunk is timed on, and how often.
 _TIMED, _PASSES = 32, 3
 
@@ -104,7 +101,7 @@ def timing_of(
     whole, speed = _whole_rate(dataset, backbone, compiled), suffix_speed(backbone, rung.cut, setting)
     epochs = rung.epochs or EPOCHS
     choosing = choosing_seconds(speed.step, epochs * len(train)) if setting is None else 0.0
-    rates = Rates(STARTUP_SECONDS + choosing, trunk=whole, step=speed.step, judge=speed.judge, whole=whole)
+    rates = Rates(FINE_TUNING_STARTUP + choosing, trunk=whole, step=speed.step, judge=speed.judge, whole=whole)
     judged = images_judged(rung.augment or AUGMENT, backbone.preprocessing, len(train)) if first else 0
     views = len(needed(Policy("rolling", rung.views or VIEWS), epochs)) if rung.cut else 0
     judgings = 1 + epochs + len(WISE_COEFFICIENTS) - 2

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from headstart.planning.rule_table import MOST_PRECISION_PASSES, PRECISION_PASSES
 from headstart.training.finetuning.defaults import PRECISION_FEWEST_ROWS, PRECISION_SECONDS, PRECISION_SHARE
-
-# Passes of a few rows that the choice of a precision takes in any case, and at most besides what it times in earnest.
-_FIXED_PASSES, _MOST_PASSES = 6, 12
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,8 @@ def choosing_seconds(step: float, images: int) -> float:
     It starts in plain float32, which takes about twice as long as the fastest setting.
     """
     one = PRECISION_FEWEST_ROWS / step
-    return _FIXED_PASSES * one + min(PRECISION_SECONDS + _MOST_PASSES * one, PRECISION_SHARE * 2 * images / step)
+    timed = PRECISION_SECONDS + MOST_PRECISION_PASSES * one
+    return PRECISION_PASSES * one + min(timed, PRECISION_SHARE * 2 * images / step)
 
 
 def _without_epochs(work: Work) -> tuple[int, int, int, int, int, int]:

@@ -13,7 +13,8 @@ from headstart.data.splits import folds
 from headstart.evaluation.costs import Costs
 from headstart.evaluation.details import Details, Rows, detail, has_thresholds, one_hot
 from headstart.evaluation.operating_points import AppliedPoint, OperatingPoint, apply_points, decide, fit_points
-from headstart.planning.judging import NESTED_FOLDS, Judged
+from headstart.planning.judging import Judged
+from headstart.planning.rule_table import NESTED_FOLDS
 from headstart.reporting.evidence import NESTED
 
 SCHEMA = 1

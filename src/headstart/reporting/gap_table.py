@@ -9,8 +9,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from headstart.planning.domain_gap import DomainGap, Estimate
-from headstart.planning.gap_reading import FAR, FITS, SOURCE_LIKE, level
+from headstart.planning.gap_reading import level
 from headstart.planning.gap_report import GapReport
+from headstart.planning.rule_table import FAR, FITS, SOURCE_LIKE
 
 _OUT = Console(highlight=False, emoji=False)
 _SURE = 1.96  # standard errors on each side of a 95 % interval
@@ -27,7 +28,7 @@ def show_gap(report: GapReport) -> None:
     _OUT.print(f"[bold]{escape(_title(gap))}[/bold]", soft_wrap=True)
     _OUT.print(_table(gap))
     if gap.against is None:
-        unit = SOURCE_LIKE.value
+        unit = SOURCE_LIKE
         _OUT.print(
             f"For scale: photographs of ImageNet lie {unit:.3f} from it. Layers fit up to {FITS**2 * unit:.3f}, "
             f"from {FAR**2 * unit:.3f} on they do not.",

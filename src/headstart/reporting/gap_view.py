@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from headstart.planning.gap_reading import FAR, FITS, SOURCE_LIKE
+from headstart.planning.rule_table import FAR, FITS, SOURCE_LIKE
 from headstart.reporting.choosing import Finding
 from headstart.reporting.evidence import Values, mapping, number, text
 from headstart.reporting.scorecard import Bar
@@ -43,4 +43,4 @@ def view_gap(fingerprint: Values) -> Finding | None:
 
 
 def _times(value: float) -> float:
-    return math.sqrt(max(value, 0.0) / SOURCE_LIKE.value)
+    return math.sqrt(max(value, 0.0) / SOURCE_LIKE)

@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from headstart.data import LeftOut
 from headstart.planning.fingerprint import CentreCrop, Fingerprint, Inspection, Spread
-from headstart.planning.gap_reading import SOURCE_LIKE
+from headstart.planning.rule_table import SOURCE_LIKE
 from headstart.reporting.gap_table import estimate_text
 
 _OUT = Console(highlight=False, emoji=False)
@@ -68,7 +68,7 @@ def _lines(found: Fingerprint) -> Iterator[tuple[str, str]]:
         yield "domain gap", f"{estimate_text(gap.total)}; layers: {parts}"
         yield (
             "",
-            f"95 % intervals, from {_counted(gap.images, 'image')}{outside}; ImageNet itself: {SOURCE_LIKE.value:.3f}",
+            f"95 % intervals, from {_counted(gap.images, 'image')}{outside}; ImageNet itself: {SOURCE_LIKE:.3f}",
         )
 
 
