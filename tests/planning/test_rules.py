@@ -116,6 +116,9 @@ def test_the_reason_reads_as_advice() -> None:
     many = tuning_rule(_situation(class_median=300))[1].reason
     assert many.startswith("many images a class")
     assert "not measured" in tuning_rule(_situation(gap=None))[1].reason
+    unsure = dataclasses.replace(_gap(0.1, 0.02, 0.2), images=4)
+    reason = tuning_rule(_situation(gap=unsure, rows=4))[1].reason
+    assert "4 in all), too few to say how like the source's they are: " in reason
 
 
 def test_what_fine_tuning_is_expected_to_add_is_what_the_rungs_say_whatever_the_gap() -> None:
@@ -140,6 +143,8 @@ def test_nothing_is_tuned_where_it_cannot_be_or_could_not_be_judged() -> None:
     assert not wanted
     assert "few images a class" in decision.reason
     assert tuning_rule(_situation())[0]
+    judged = validation_rule(_situation(class_median=2.0, class_min=2, rows=14, groups=14))[1].reason
+    assert judged == "probes are judged on 5 stratified folds, dealt 3 times, as 14 images are few"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Literal
 
 from headstart.planning.domain_gap import DomainGap
 from headstart.planning.empirical_rules import cuts_of, expected_gains, rung_in_full
-from headstart.planning.gap_reading import level, which_fit
+from headstart.planning.gap_reading import level_of, which_fit
 from headstart.planning.plan import Decision, Validation
 from headstart.planning.prior import TABLE, PriorTable
 from headstart.planning.refolding import deals_for
@@ -66,10 +66,11 @@ def validation_rule(situation: Situation) -> tuple[Validation, Decision]:
         numbers["deals"] = float(times)
         several = f", dealt {times} times, as {units} {kind} are few" if times > 1 else ""
         value = f"{FOLDS} folds" + (f", {times} times" if times > 1 else "")
-        reason = f"probes are judged on {FOLDS} stratified folds{several}; rungs that train stages on the first fold"
-        reason += f", of {held} {kind}"
+        reason = f"probes are judged on {FOLDS} stratified folds{several}"
+        if _can_train_stages(situation):
+            reason += f"; rungs that train stages on the first fold, of {held} {kind}"
     few = f": fewer than the {ENOUGH_VALIDATION_ROWS} that a choice wants, so the prior has its say"
-    reason += together + (few if held < ENOUGH_VALIDATION_ROWS else "")
+    reason += together + (few if held < ENOUGH_VALIDATION_ROWS and _can_train_stages(situation) else "")
     return found, Decision("validation", "fingerprint", value, reason, numbers)
 
 
@@ -81,12 +82,17 @@ def tuning_rule(situation: Situation, *, table: PriorTable = TABLE) -> tuple[boo
     if not situation.trainable:
         reason = f'{cell}; what trains stages is not installed: pip install "headstart[train]"'
         return False, Decision("tuning", "fingerprint", "no", reason, numbers)
-    if situation.class_median < LEAST_PER_CLASS:
+    if not _can_train_stages(situation):
         reason = f"{cell}: a fold could hold no image of a typical class back, so nothing would say whether it helped"
         return False, Decision("tuning", "fingerprint", "no", reason, numbers)
     layers = which_fit(situation.gap) if situation.gap else ""
     reason = f"{cell}: {'; '.join(filter(None, (layers, _expected(situation, table))))}"
     return True, Decision("tuning", "fingerprint", "yes", reason, numbers)
+
+
+def _can_train_stages(situation: Situation) -> bool:
+    """Whether rungs that train stages can be tried: what they need is installed, and a fold can judge them."""
+    return situation.trainable and situation.class_median >= LEAST_PER_CLASS
 
 
 def _size(situation: Situation) -> str:
@@ -98,7 +104,10 @@ def _size(situation: Situation) -> str:
 def _similarity(gap: DomainGap | None) -> str:
     if gap is None:
         return ", how like the source's they are was not measured"
-    return f", {_LIKE[level(gap.total.value)]} those of the source (gap {gap.total.value:.2f})"
+    found = level_of(gap)
+    if found is None:
+        return ", too few to say how like the source's they are"
+    return f", {_LIKE[found]} those of the source (gap {gap.total.value:.2f})"
 
 
 def _expected(situation: Situation, table: PriorTable) -> str:

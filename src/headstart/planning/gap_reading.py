@@ -37,6 +37,11 @@ def which_fit(gap: DomainGap) -> str:
     return _described(_levels(gap))
 
 
+def level_of(gap: DomainGap) -> Level | None:
+    """What the total gap is called; ``None`` where the images are too few to say."""
+    return None if gap.images < LEAST_GAP_IMAGES or _unclear(gap.total) else level(gap.total.value)
+
+
 def level(value: float) -> Level:
     """What a gap of so many nats is called, by how many times as far it is as a sample of the source data."""
     times = math.sqrt(max(value, 0.0) / SOURCE_LIKE)
