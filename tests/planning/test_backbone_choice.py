@@ -12,7 +12,7 @@ import pytest
 from headstart.backbones.catalogue import DEFAULT_BACKBONE, find_backbone
 from headstart.data import Dataset, Protocol, load, resolve
 from headstart.errors import OptionError, RunError
-from headstart.planning import backbone_choice
+from headstart.planning import backbone_choice, backbone_race
 from headstart.planning.backbone_choice import BackboneChoice, Chooser, entrants_of
 from headstart.planning.backbone_race import Pace
 from headstart.planning.entrants import Entrants, label_of
@@ -172,6 +172,7 @@ def test_a_race_is_kept_taken_over_and_told(dataset: Dataset, tmp_path: Path, mo
 @pytest.mark.usefixtures("warm")
 def test_the_usual_ones_race_only_as_far_as_the_time_holds(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backbone_choice, "pace_of", lambda course, compiled, running: Pace(0.0, 0.02))
+    monkeypatch.setattr(backbone_race, "cpu_count", lambda: 2)
 
     def chosen(budget: str) -> BackboneChoice:
         return _chooser(Options(test=0.2), budget=budget).choose(dataset, _two(32, 64, 160))

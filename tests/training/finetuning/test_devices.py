@@ -28,6 +28,7 @@ from headstart.data import load
 from headstart.errors import EngineError, ImageError, MissingExtraError, OptionError, RunError
 from headstart.evaluation.metrics import score
 from headstart.features.compiling import compile_trunk
+from headstart.features.engine import cpu_count
 from headstart.features.extract import extract
 from headstart.features.store import Store
 from headstart.imaging import encode
@@ -125,6 +126,10 @@ def alike(found: Tuned, wanted: Tuned) -> None:
 # ---- one training ---------------------------------------------------------------------------------------------------
 
 
+two_cores = pytest.mark.skipif(cpu_count() < 2, reason="two processes need two cores")
+
+
+@two_cores
 def test_two_processes_give_the_curve_of_one(
     make_ground: Callable[..., Ground], pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +155,7 @@ def test_two_processes_give_the_curve_of_one(
     assert children() == []
 
 
+@two_cores
 def test_interrupted_and_resumed_equals_one_process_undisturbed(
     make_ground: Callable[..., Ground], tmp_path: Path
 ) -> None:
