@@ -52,7 +52,7 @@ def followed(options: Options, plan: Plan | None = None) -> tuple[Options, Plan 
 
 
 def as_planned(entrants: Entrants, plan: Plan, say: Say) -> Entrants:
-    """The plan's backbone, taking images that are not square as the plan says.
+    """The plan's backbone, taking images that are not square as the plan says; what it rests on is said.
 
     Raises
     ------
@@ -65,6 +65,7 @@ def as_planned(entrants: Entrants, plan: Plan, say: Say) -> Entrants:
         raise OptionError(
             f"the plan cuts a backbone of {plan.stages} stages, and {plan.backbone} has {stages}: plan again for it"
         )
+    say(f"as the plan says: {plan.backbone} at {plan.image_size} pixels, judged by {plan.metric}, seed {plan.seed}")
     if plan.crop != aspect:
         say(f"as the plan says, images that are not square are {_WAYS[plan.crop]}, not {_WAYS[aspect]}")
         backbone = backbone.taking(plan.crop)
