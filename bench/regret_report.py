@@ -179,7 +179,7 @@ def _alike(kept: Record, rungs: tuple[str, ...], quality: str) -> str:
     if len(runs) == len(kept["runs"]) or not cells:
         return ""
     seeds = sum(len(cell.seeds) for cell in cells)
-    said = f"{seeds} samples have rungs that ran with the ladder's code and beside no other work."
+    said = f"{seeds} samples have rungs that ran with the ladder's code and as it did."
     return f"{said} There: {_time(results, cells)}"
 
 
