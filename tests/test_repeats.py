@@ -73,7 +73,7 @@ class Fits:
             metrics = {"metric": "accuracy", "protocol": {"test": self.test}, "splits": {"test": test}}
             run.write("metrics.json", {**metrics, "seconds": seconds})
             run.write("audit.json", {"images": 250})
-            run.write("ladder.json", {"chosen": f"rung {options.seed}"})
+            run.write("ladder.json", {"chosen": f"rung {options.seed}", "by_clock": climb < self.climb})
             if options.seed == self.interrupt_at:
                 raise KeyboardInterrupt
             deliver(run)
@@ -113,7 +113,9 @@ def test_each_fit_follows_the_plan_with_its_own_seed(fits: Fits, tmp_path: Path)
     )
     fit_repeatedly("clouds", CLIMBING, 3, plan=plan, out=tmp_path / "run")
     assert fits.seeds == [5, 6, 7]
-    assert fits.plans == [dataclasses.replace(plan, seed=seed) for seed in fits.seeds]
+    assert [dataclasses.replace(found, decisions=()) for found in fits.plans] == [
+        dataclasses.replace(plan, seed=seed) for seed in fits.seeds
+    ]
     assert fits.budgets[0] == pytest.approx(100, abs=1), "a third of the plan's budget"
 
 
@@ -144,8 +146,19 @@ def test_the_corrected_interval_holds_the_truth_where_the_plain_one_does_not() -
 def test_an_interval_stays_in_the_range_of_its_score_and_one_fit_has_none() -> None:
     assert spread_of([0.99, 1.0, 1.0], test_to_train=0.25).ci95 == (pytest.approx(0.977, abs=0.005), 1.0)
     assert (spread_of([0.9, 3.0], test_to_train=0.0, most=math.inf).ci95 or (0, 0))[1] > 3
+    agreed = spread_of([0.8, 0.8], test_to_train=0.0)
+    assert (agreed.sd, agreed.ci95) == (0.0, None), "two fits that happen to agree don't show that a third would"
     alone = spread_of([0.9], test_to_train=0.0)
     assert (alone.sd, alone.ci95, alone.lowest, alone.highest) == (None, None, 0.9, 0.9)
+
+
+def test_fits_that_the_time_cut_short_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fits = Fits(climb=20.0)
+    monkeypatch.setattr(repeats, "fit", fits)
+    countdown = Countdown(Budget(75.0), 0.0, 0.0, fits.clock)
+    run = fit_repeatedly("clouds", CLIMBING, 3, out=tmp_path / "run", countdown=countdown)
+    (note,) = read_repeats(run.path(FILE)).notes
+    assert note.startswith("3 of 3 fits had no time for all that they would have tried")
 
 
 def test_one_fit_is_an_ordinary_one_and_none_is_refused(fits: Fits, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -83,6 +83,7 @@ class Spread:
         The standard deviation between them (n - 1); ``None`` for a single one, as is the interval.
     ci95:
         95 % interval of the mean; :func:`spread_of` says how it is found, :attr:`RepeatsRecord.covers` what it covers.
+        ``None`` where all are equal: few fits that happen to agree don't show that others would.
     """
 
     repeats: int
@@ -230,11 +231,20 @@ class _Series:
                 continue
             done.append(_read(folder, run.folder, seed))
             run.write(FILE, summarise(run.folder, self.repeats, done))
-        notes: tuple[str, ...] = ()
-        if left_out:
-            notes = (f"{left_out} of {self.repeats} fits were left out: too little time was left; see --budget",)
-            self.say(notes[0])
+        notes = tuple(self._notes(run.folder, done, left_out))
+        for note in notes:
+            self.say(note)
         run.write(FILE, summarise(run.folder, self.repeats, done, notes))
+
+    def _notes(self, run: Path, done: Sequence[Repeat], left_out: int) -> Iterator[str]:
+        """What the time did to the fits."""
+        if left_out:
+            yield f"{left_out} of {self.repeats} fits were left out: too little time was left; see --budget"
+        if late := sum(_json(run / one.folder / "ladder.json").get("by_clock", False) for one in done):
+            yield (
+                f"{late} of {len(done)} fits had no time for all that they would have tried, so that they may differ "
+                "by that alone; allow more with --budget"
+            )
 
     def _fit(self, seed: int, folder: Path, number: int, *, waiting: int) -> None:
         """One fit, with its share of the time for as many as are waiting."""
@@ -299,6 +309,8 @@ def spread_of(values: Sequence[float], *, test_to_train: float, most: float = 1.
     from scipy.special import stdtrit
 
     sd = float(np.std(values, ddof=1))
+    if min(values) == max(values):
+        return Spread(count, mean, 0.0, None, mean, mean)
     reach = float(stdtrit(count - 1, 0.975)) * sd * math.sqrt(1 / count + test_to_train)
     return Spread(count, mean, sd, (max(0.0, mean - reach), min(most, mean + reach)), min(values), max(values))
 

@@ -52,6 +52,7 @@ from headstart.reporting.evaluation_record import evaluation_record
 from headstart.reporting.illustrations import illustrator_of
 from headstart.reporting.predictions import predictions_table
 from headstart.reporting.report import write_report
+from headstart.reporting.wording import interval_text, metric_text, score_text
 from headstart.runs import Progress, Run, SilentProgress, Stopwatch
 from headstart.runs.budget import Countdown, Left, no_end
 from headstart.tasks import TASKS
@@ -63,6 +64,9 @@ from headstart.training.strategies import FINE_TUNED, Strategy
 LOOKED_AT = 2000
 # What is held out to test a fine-tuned model where the data has no split and is small.
 HELD_OUT = 0.2
+
+# Over the budget by more than this share, a run says so.
+OVERDRAWN = 0.1
 
 _LOG = logging.getLogger("headstart")
 
@@ -136,7 +140,8 @@ def fit(
         choice = Chooser(options, _protocol, run, countdown, clock, progress, say).choose(dataset, entrants)
         found = _probe(choice, options, countdown, clock, progress, say)
         dataset, given = found.dataset, found.protocol.selection == "val"
-        site = Site(run, dataset, choice.backbone, found.examples, found.climbed, given, progress, say, stop)
+        left = no_end if countdown is None else countdown.remaining
+        site = Site(run, dataset, choice.backbone, found.examples, found.climbed, given, progress, say, stop, left=left)
         decider = Decider(options.metric, costs, dataset.classes)
         if countdown is None:
             finalist, record = _as_asked(found, site, decider, options, clock)
@@ -162,6 +167,9 @@ def fit(
         for checkpoint in run.folder.rglob("checkpoint-*.pt"):  # nothing will go on from them
             checkpoint.unlink()
         run.finish()
+    if countdown is not None and countdown.until_end() < -OVERDRAWN * (countdown.budget.seconds or 0.0):
+        took = f"{countdown.elapsed():.0f} s, more than the budget of {countdown.budget}"
+        say(f"took {took}: the first model of these data needs as long; allow more with --budget")
     return run
 
 
@@ -198,7 +206,7 @@ def _climbed(
         return finalist, dataclasses.replace(record, steps=steps, by_clock=by_clock)
     with clock.section("save"):
         write_model(site.run.path("model"), model_of(finalist, site, options))
-        site.say(_usable(finalist, site.dataset, countdown, options.seed))
+        site.say(_usable(finalist, site.dataset, countdown, options))
     with clock.section("climb"):
         climbing = climb_within(site, choice, plan, options, found.compiled, countdown)
     if climbing.leaves(found.climbed):
@@ -239,14 +247,15 @@ def _audited(
     return audit_of(found.dataset, found.protocol, (*detect(material), *rows))
 
 
-def _usable(finalist: Finalist, dataset: Dataset, countdown: Countdown, seed: int) -> str:
+def _usable(finalist: Finalist, dataset: Dataset, countdown: Countdown, options: Options) -> str:
     """What a person has already, and how long more is looked for."""
-    scores = finalist.validation.scores(TASKS[dataset.task], dataset.classes, seed)
-    low, high = scores["accuracy_ci95"]
+    scores = finalist.validation.scores(TASKS[dataset.task], dataset.classes, options.seed, options.metric)
+    metric = options.metric if scores.get(options.metric) is not None else "accuracy"
+    interval = interval_text(metric, scores[f"{metric}_ci95"])
     until = "it no longer pays"
     if not math.isinf(countdown.until_end()):
         until = f"{time.strftime('%H:%M:%S', time.localtime(time.time() + countdown.until_end()))} at the latest"
-    said = f"{scores['accuracy']:.0%} right ({low:.0%} to {high:.0%})"
+    said = f"{metric_text(metric)} {score_text(metric, scores[metric])}" + (f" ({interval})" if interval else "")
     return f"usable now: {said}; improving until {until}; Ctrl-C keeps the best"
 
 

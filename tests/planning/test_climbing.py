@@ -197,8 +197,13 @@ def test_seconds_are_forecast_only_of_rungs_that_are_worth_a_try(examples: Examp
     late = _climb(examples, tune, rungs=untimed, countdown=Countdown.from_now(Budget(15.0)), say=said.append)
     assert late.chosen is None
     assert late.plan is not None
-    assert not late.plan.rungs
-    assert late.plan.decisions[0].by_clock
+    assert late.plan.rungs == untimed, "who follows the plan with more time can try them"
+    assert [(one.key, one.value, one.by_clock) for one in late.plan.decisions] == [
+        (f"{TOP}.epochs", "0", True),
+        (f"{FULL}.epochs", "0", True),
+    ]
+    assert late.record.steps[1] == f"{FULL}: left out: it takes longer than {TOP}"
+    assert late.record.steps[2] == "no rung of the plan is left to try"
     assert late.record.by_clock
     assert tuple(said) == late.record.steps, "a person hears why nothing was tried"
     assert any("left out: " in line for line in said)

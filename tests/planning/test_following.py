@@ -13,7 +13,7 @@ from headstart.planning import following
 from headstart.planning.backbone_choice import entrants_of
 from headstart.planning.following import as_planned, followed
 from headstart.planning.options import Options
-from headstart.planning.plan import Plan
+from headstart.planning.plan import Decision, Plan
 from headstart.records import to_json
 
 
@@ -60,6 +60,19 @@ def test_times_of_another_machine_are_not_kept_where_they_are_measured_again(pla
         ("progressive", 90.0),  # nobody times it before it is tried
     ]
     assert [rung.epochs for rung in kept.rungs] == [rung.epochs for rung in plan.rungs]
+
+
+def test_what_another_run_decided_of_its_rungs_is_no_decision_of_this_one(plan: Plan) -> None:
+    made = (
+        Decision("crop", "fingerprint", "crop", "as the weights expect"),
+        Decision("rungs", "empirical", "full", "after the probe: full"),
+        Decision("full.epochs", "empirical", "0", "left out: 0 s are left", by_clock=True),
+        Decision("full.precision", "empirical", "float32", "the fastest", by_clock=True),
+    )
+    kept = followed(Options(), dataclasses.replace(plan, decisions=made))[1]
+    assert kept is not None
+    assert [one.key for one in kept.decisions] == ["crop", "full.precision", "rungs"]
+    assert kept.decisions[-1].value == "partial above cut 7, full, progressive"
 
 
 @pytest.mark.parametrize("short", ["lite0", "bundled/tf_efficientnet_lite0"])

@@ -94,3 +94,14 @@ def test_what_cannot_be_compared_is_refused(labelled: Path, compared: Compared) 
     with pytest.raises(OptionError, match="--split"):
         report_gap(labelled, labelled / "train", split=True)
     assert not compared
+
+
+@pytest.mark.real
+@pytest.mark.usefixtures("warm")
+def test_files_that_are_no_images_are_counted(tmp_path: Path) -> None:
+    folder = _fill(tmp_path / "scans", range(10))
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "torn.png").write_bytes((folder / "3.png").read_bytes()[:40])
+    report = report_gap(folder, say=lambda line: None)
+    assert report.gap.images == 10
+    assert report.notes == ("2 files of scans could not be read as images.",)

@@ -158,6 +158,7 @@ def test_a_sensible_edit_is_taken(tmp_path: Path) -> None:
         (("rungs", 3, "cut"), 2, r"rungs\[3\].cut: full chooses its cuts itself"),
         (("rungs", 1, "epochs"), 0, r"rungs\[1\].epochs: 0 epochs train nothing"),
         (("rungs", 1, "epochs"), -3, r"rungs\[1\].epochs: -3 epochs train nothing"),
+        (("rungs", 1, "epochs"), 10**30, r"rungs\[1\].epochs: 10+ epochs are more than any training needs"),
         (("rungs", 1, "epochs"), None, r"rungs\[1\].epochs: no epochs"),
         (("rungs", 1, "epochs"), "12", r"rungs\[1\]: epochs: expected int"),
         (("rungs", 1, "rate"), -1e-3, r"rungs\[1\].rate: a learning rate of -0.001 can't train"),

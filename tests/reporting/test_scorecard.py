@@ -84,6 +84,10 @@ def test_only_the_chosen_rung_is_marked() -> None:
     assert [(rung.kept, rung.chosen) for rung in view.rungs] == [(True, False), (True, True), (False, False)]
     assert view.rungs[0].frozen == "9 of 9"
     assert view.unit == "", "nothing was gained or expected"
+    told = [{**rung, "reason": "not better than the best before it"} for rung in rungs]
+    ladder = {"metric": "accuracy", "chosen": "c", "rungs": told, "reason": "it has the highest expected accuracy"}
+    reasons = [rung.reason for rung in view_ladder(ladder, 9, {}).rungs]
+    assert reasons[1:] == ["not better than the best before it", "it has the highest expected accuracy"]
     sure = view_ladder({"metric": "accuracy", "chosen": "c", "rungs": rungs}, 9, {})
     assert [rung.chosen for rung in sure.rungs] == [False, False, True], "the cheapest may be taken, not the best"
 

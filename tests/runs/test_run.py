@@ -130,6 +130,7 @@ def test_out_that_holds_anything_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "photo.jpg").write_text("")
+    assert "can't be made there" in refusal(Path("/proc/headstart"))
     assert "a file is in the way" in refusal(tmp_path / "file")
     assert "a file is in the way" in refusal(tmp_path / "file" / "below")
     assert "not empty" in refusal(tmp_path / "full")

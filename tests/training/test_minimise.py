@@ -47,3 +47,21 @@ def test_steps_that_overshoot_are_shortened() -> None:
 def test_running_out_of_iterations_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ITERATIONS", 2)
     assert not minimise(quadratic, np.zeros(9), np.ones(9) * 1e4, tolerance=1e-14, noise=1e-16)[1]
+
+
+def test_once_the_time_is_over_nearly_there_is_enough() -> None:
+    curvature = np.logspace(-4, 4, 9) * np.random.default_rng(0).uniform(0.02, 50, 9)
+    calls = {0.0: 0, np.inf: 0}
+
+    def minimised(left: float) -> tuple[Floats, bool]:
+        def counted(point: Floats) -> tuple[float, Floats]:
+            calls[left] += 1
+            return quadratic(point)
+
+        return minimise(counted, np.zeros(9), curvature, tolerance=1e-14, noise=1e-16, left=lambda: left)
+
+    point, converged = minimised(0.0)
+    assert not converged
+    assert quadratic(point)[0] < 1e-2, "a first estimate of the distance, which curvatures known badly blur"
+    assert minimised(np.inf)[1]
+    assert calls[0.0] < calls[np.inf]

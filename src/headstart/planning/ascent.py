@@ -62,7 +62,9 @@ def climb_within(
     try:
         ladder = _ladder(site, choice, plan, options, compiled, countdown)
     except KeyboardInterrupt:
-        steps = (*site.climbed.record.steps, "interrupted before the first rung: the probe is kept")
+        reason = f"interrupted before the first rung: {site.climbed.record.chosen} is kept"
+        site.say(reason)
+        steps = (*site.climbed.record.steps, reason)
         return Climb(None, site.climbed, dataclasses.replace(site.climbed.record, steps=steps), None)
     climb = ladder.climb()
     if climb.plan is not None:

@@ -168,7 +168,7 @@ def continue_climbing(
         Independent rows that judge each of them.
     """
     if not waiting:
-        return Step(None, 0.0, False, "every rung of the plan was tried")
+        return Step(None, 0.0, False, "no rung of the plan is left to try")
     best, least = posterior.best(tried, measure), least_gain(quality, measure)
     gains = {rung.name: posterior.expected_further_gain(rung.name, best, measure, units=units) for rung in waiting}
     worthwhile = [rung for rung in waiting if gains[rung.name] >= least]

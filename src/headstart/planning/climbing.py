@@ -24,7 +24,7 @@ from headstart.planning.choice import (
     retry_rate,
     with_average,
 )
-from headstart.planning.empirical_rules import Timing, fit_to_time
+from headstart.planning.empirical_rules import Timing, fit_to_time, left_out, takes_longer
 from headstart.planning.judging import Judged
 from headstart.planning.ladder import Climbed, LadderRecord, Rung, row_scores, row_weights
 from headstart.planning.limits import Cost
@@ -194,18 +194,20 @@ class Ladder:
         best, least = posterior.best(list(self._scores), self._measure), least_gain(self._plan.quality, self._measure)
         kept, left = dict(waiting), self._countdown.remaining()
         for name, rung in waiting.items():
-            if posterior.expected_further_gain(name, best, self._measure, units=self._units) < least:
+            gain = posterior.expected_further_gain(name, best, self._measure, units=self._units)
+            if name not in kept or gain < least:
                 continue
             if rung.seconds is None and rung.stays_at_its_cut:
                 timing = self._time(rung)
                 left = self._countdown.remaining()
                 timed, decision = fit_to_time(rung, timing, left)
+                if timed is None:
+                    self._leave_out(name, decision, kept)
+                    for deeper in [other for other in kept if takes_longer(kept[other], rung)]:
+                        self._leave_out(deeper, left_out(deeper, f"it takes longer than {name}"), kept)
+                    continue
                 self._plan = _with_timing(self._plan, rung, timed, decision)
                 self._by_clock |= decision.by_clock
-                if timed is None:
-                    self._note(f"{name}: {decision.reason}")
-                    del kept[name]
-                    continue
                 kept[name] = timed
             if is_held(kept[name].seconds, left):
                 break
@@ -238,6 +240,12 @@ class Ladder:
             )
         )
         return failed
+
+    def _leave_out(self, name: str, decision: Decision, waiting: dict[str, PlannedRung]) -> None:
+        """Wait no more for a rung that time does not hold; it stays in the plan, for who follows that with more."""
+        self._plan, self._by_clock = self._plan.deciding(decision), True
+        self._note(f"{name}: {decision.reason}")
+        del waiting[name]
 
     def _note(self, step: str) -> None:
         """Keep why something was done or left, and say it."""
@@ -295,11 +303,10 @@ class Ladder:
         return self._examples.folds[0][1]
 
 
-def _with_timing(plan: Plan, rung: PlannedRung, timed: PlannedRung | None, decision: Decision) -> Plan:
-    """The plan with what was forecast of a rung; a rung that time does not hold leaves it."""
+def _with_timing(plan: Plan, rung: PlannedRung, timed: PlannedRung, decision: Decision) -> Plan:
+    """The plan with what was forecast of a rung."""
     rungs = tuple(timed if found is rung else found for found in plan.rungs)
-    kept = tuple(found for found in rungs if found is not None)
-    return dataclasses.replace(plan, rungs=kept).deciding(decision)
+    return dataclasses.replace(plan, rungs=rungs).deciding(decision)
 
 
 def _with_precision(plan: Plan, rung: PlannedRung, found: PrecisionChoice) -> Plan:

@@ -87,11 +87,22 @@ def fit_to_time(rung: PlannedRung, timing: Timing, left: float) -> tuple[Planned
         numbers["seconds_left"] = max(left, 0.0)
     key, some = f"{rung.name}.epochs", f"{shown} epochs take about {seconds:.0f} s"
     if epochs < shown:
-        reason = f"left out: {some}, with a margin {TIME_SAFETY * seconds:.0f}, and {max(left, 0.0):.0f} s are left"
-        return None, Decision(key, "empirical", "0", reason, numbers, by_clock=True)
+        reason = f"{some}, with a margin {TIME_SAFETY * seconds:.0f}, and {max(left, 0.0):.0f} s are left"
+        return None, left_out(rung.name, reason, numbers)
     reason = some if epochs == wanted else f"{some}, which the time left holds; {wanted} would be usual"
     decision = Decision(key, "empirical", f"{epochs}", reason, numbers, by_clock=epochs < wanted)
     return dataclasses.replace(rung, epochs=epochs, seconds=seconds), decision
+
+
+def left_out(name: str, reason: str, numbers: Mapping[str, float] | None = None) -> Decision:
+    """That a rung is not tried, as time does not hold it."""
+    return Decision(f"{name}.epochs", "empirical", "0", f"left out: {reason}", dict(numbers or {}), by_clock=True)
+
+
+def takes_longer(rung: PlannedRung, than: PlannedRung) -> bool:
+    """Whether the least that a rung may train takes longer than that of another one, as it trains more stages."""
+    least, other = (min(one.epochs or EPOCHS, LEAST_EPOCHS) for one in (rung, than))
+    return rung.stays_at_its_cut and rung.cut < than.cut and least >= other
 
 
 def _summary(rungs: Sequence[PlannedRung], left_out: Sequence[Decision]) -> Decision:

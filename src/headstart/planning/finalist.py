@@ -79,7 +79,7 @@ class Finalist:
 def of_probes(climbed: Climbed, compiled: CompiledTrunk, site: Site) -> Finalist:
     """The best probe, fitted on all development rows."""
     validation = judge_validation(climbed, site.examples, grouped=site.dataset.has_groups, given=site.given)
-    return Finalist(compiled, refit_best(climbed, site.examples), validation, site.examples, None)
+    return Finalist(compiled, refit_best(climbed, site.examples, site.left), validation, site.examples, None)
 
 
 def of_rung(rung: TunedRung, site: Site, clock: Stopwatch) -> Finalist:

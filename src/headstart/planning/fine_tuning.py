@@ -24,6 +24,7 @@ from headstart.planning.options import Options
 from headstart.planning.plan import PlannedRung
 from headstart.planning.tuning import TunedRung, judge_tuned
 from headstart.runs import Progress, Run
+from headstart.runs.budget import Left, no_end
 from headstart.training.examples import Examples
 from headstart.training.finetuning.setting import PrecisionChoice
 from headstart.training.gathering import extract_all
@@ -68,6 +69,8 @@ class Site:
         Asked after each step of a training whether to save its state and end.
     ends:
         Asked after each epoch with its seconds, whether there is no time for another one, and after each step with 0.
+    left:
+        Tells the seconds that are left.
     """
 
     run: Run
@@ -80,6 +83,7 @@ class Site:
     say: Say
     stop: Callable[[], bool]
     ends: Callable[[float], bool] = lambda seconds: False
+    left: Left = no_end
 
 
 def fine_tune_rung(site: Site, options: Options, folder: Path, precision: PrecisionChoice | None = None) -> TunedRung:

@@ -11,7 +11,7 @@ from headstart.errors import OptionError
 from headstart.features.engine import Say
 from headstart.planning.entrants import Entrants
 from headstart.planning.options import Options
-from headstart.planning.plan import Plan, PlannedRung, read_plan
+from headstart.planning.plan import Decision, Plan, PlannedRung, read_plan
 
 # A person's to choose at any time: the command line's where given, else the plan's.
 _WISHES = ("budget", "quality", "max_size", "max_latency")
@@ -48,7 +48,9 @@ def followed(options: Options, plan: Plan | None = None) -> tuple[Options, Plan 
     basis = {name: getattr(plan, name) for name in _BASIS}
     options = dataclasses.replace(options, **wishes, **basis)
     options.check()
-    return options, dataclasses.replace(plan, **wishes, rungs=tuple(map(_untimed, plan.rungs)))
+    return options, dataclasses.replace(
+        plan, **wishes, rungs=tuple(map(_untimed, plan.rungs)), decisions=_still_true(plan)
+    )
 
 
 def as_planned(entrants: Entrants, plan: Plan, say: Say) -> Entrants:
@@ -77,6 +79,13 @@ def _require_agreement(name: str, asked: Any, planned: Any) -> None:
     if not silent and full_name(str(asked)) != full_name(str(planned)):
         flag, basis = f"--{name.replace('_', '-')}", f"whose numbers rest on {planned}"
         raise OptionError(f"{flag} {asked} contradicts the plan, {basis}: leave the option out, or plan again with it")
+
+
+def _still_true(plan: Plan) -> tuple[Decision, ...]:
+    """The decisions that hold for who follows the plan: which rungs there are it says itself, and times count anew."""
+    names = ", ".join(rung.name for rung in plan.rungs) or "none"
+    given = Decision("rungs", "fixed", names, "as the plan that is followed has them")
+    return (*(one for one in plan.decisions if one.key != "rungs" and not one.key.endswith(".epochs")), given)
 
 
 def _untimed(rung: PlannedRung) -> PlannedRung:

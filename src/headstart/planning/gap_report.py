@@ -17,6 +17,7 @@ from headstart.features.engine import Say
 from headstart.planning.domain_gap import DomainGap, domain_gap, gap_between
 from headstart.planning.gap_reading import read_gap
 from headstart.planning.outside import outside, test_split
+from headstart.planning.rule_table import GAP_IMAGES
 from headstart.runs import Progress
 
 _LOG = logging.getLogger("headstart")
@@ -76,7 +77,7 @@ def report_gap(
     first, notes = _outside_test(load_images(a, root=root))
     if b is None:
         gap = domain_gap(first, channels=channels, seed=seed, progress=progress, say=say)
-        return GapReport(gap, read_gap(gap), notes)
+        return GapReport(gap, read_gap(gap), (*notes, *_unreadable(first, gap.images)))
     second, more = _outside_test(load_images(b, root=root))
     names = _distinct(a, b)
     first, second = (dataclasses.replace(part, name=name) for part, name in zip((first, second), names, strict=True))
@@ -92,8 +93,18 @@ def _between(
     if count := int(shared.sum()):
         images = "1 image" if count == 1 else f"{count} images"
         notes = (*notes, f"{images} of {b.name} not looked at: equal ones lie in {a.name}.")
-    gap = gap_between(a, b.select(~shared), channels=channels, seed=seed, progress=progress, say=say)
-    return GapReport(gap, read_gap(gap), tuple(notes))
+    b = b.select(~shared)
+    gap = gap_between(a, b, channels=channels, seed=seed, progress=progress, say=say)
+    broken = (*_unreadable(a, gap.images), *_unreadable(b, gap.against_images or 0))
+    return GapReport(gap, read_gap(gap), (*notes, *broken))
+
+
+def _unreadable(dataset: Dataset, looked_at: int) -> tuple[str, ...]:
+    """What is missing of the images that were to be looked at."""
+    count = len(dataset.left_out) + min(GAP_IMAGES, len(dataset)) - looked_at
+    if count <= 0:
+        return ()
+    return (f"{'1 file' if count == 1 else f'{count} files'} of {dataset.name} could not be read as images.",)
 
 
 def _outside_test(dataset: Dataset) -> tuple[Dataset, tuple[str, ...]]:

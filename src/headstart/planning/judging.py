@@ -16,6 +16,7 @@ from headstart.evaluation.calibration import fit_temperature, probabilities
 from headstart.evaluation.metrics import evaluate, score
 from headstart.planning.ladder import Climbed, climb
 from headstart.planning.rule_table import NESTED_FOLDS
+from headstart.runs.budget import Left, no_end
 from headstart.tasks import Task
 from headstart.training.baselines import fit_knearest, majority
 from headstart.training.calibrate import Floats
@@ -92,10 +93,13 @@ class Fitted:
         return probabilities(logits, self.temperature, examples.task.kind)
 
 
-def refit_best(climbed: Climbed, examples: Examples) -> Fitted:
-    """One fit on all development rows, which takes over the out-of-fold temperature and thresholds."""
+def refit_best(climbed: Climbed, examples: Examples, left: Left = no_end) -> Fitted:
+    """One fit on all development rows, which takes over the out-of-fold temperature and thresholds.
+
+    ``left`` tells the seconds that are left for it: see :func:`headstart.training.strategies.refit`.
+    """
     calibration = climbed.calibration
-    head = refit(climbed.best, examples)
+    head = refit(climbed.best, examples, left)
     return Fitted(climbed.best.strategy, head, calibration.temperature, calibration.thresholds)
 
 

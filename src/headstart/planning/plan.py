@@ -19,6 +19,7 @@ from headstart.planning.limits import Limits
 from headstart.planning.rule_table import FIRST, Quality
 from headstart.records import from_json
 from headstart.runs.budget import Budget
+from headstart.training.finetuning.defaults import MOST_EPOCHS
 from headstart.training.finetuning.presets import find_preset
 from headstart.training.finetuning.setting import find_setting
 from headstart.training.strategies import FINE_TUNED, STRATEGIES
@@ -335,6 +336,8 @@ def _problems_of_training(rung: PlannedRung, stages: int) -> Iterator[tuple[str,
         yield "cut", f"{rung.cut} is out of range: this backbone can be trained above cut 0 to {stages - 1}"
     if rung.epochs is None or rung.epochs < 1:
         yield "epochs", f"{'no' if rung.epochs is None else rung.epochs} epochs train nothing: give 1 or more"
+    elif rung.epochs > MOST_EPOCHS:
+        yield "epochs", f"{rung.epochs} epochs are more than any training needs: give {MOST_EPOCHS} or fewer"
     if rung.rate is None or not 0 < rung.rate < 1:
         yield "rate", f"a learning rate of {rung.rate} can't train: give a number above 0 and below 1"
     if rung.views is not None and rung.views < 1:

@@ -132,7 +132,7 @@ def view_ladder(ladder: Values, stages: int | None, forecasts: Mapping[str, floa
             forecast=_forecast(forecasts, text(rung, "strategy")),
             kept=rung.get("decision") == "kept",
             chosen=text(rung, "strategy") == chosen,
-            reason=shorten(plain_names(text(rung, "reason")), TEXT_LENGTH),
+            reason=shorten(plain_names(_reason(rung, ladder)), TEXT_LENGTH),
         )
         for rung in rungs[:MOST_RUNGS]
     )
@@ -140,6 +140,12 @@ def view_ladder(ladder: Values, stages: int | None, forecasts: Mapping[str, floa
     gains = any(row.expected or row.gain for row in told)
     mixed = len({row.rows for row in told}) > 1
     return LadderView(title, unit if gains else "", mixed, told, _notes(ladder), max(0, len(rungs) - MOST_RUNGS))
+
+
+def _reason(rung: Values, ladder: Values) -> str:
+    """What a rung's judging said; of the one that was chosen in spite of it, why it was."""
+    against = text(rung, "strategy") == text(ladder, "chosen") and rung.get("decision") == "dropped"
+    return (against and text(ladder, "reason")) or text(rung, "reason")
 
 
 def view_left_out(audit: Values) -> LeftOutView:

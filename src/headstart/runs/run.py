@@ -173,6 +173,8 @@ def _claim(folder: Path, record: RunRecord) -> HeldLock:
             folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise RunError(f"{folder} can't be made: a file is in the way; choose another folder with --out") from error
+        except FileNotFoundError as error:  # below a place that takes no folders, such as /proc
+            raise RunError(f"{folder} can't be made there; choose another folder with --out") from error
     lock = acquire(folder / LOCK, "exclusive", timeout=_PATIENCE)
     if lock is None:
         raise RunError(f"{folder} is being written by another process: wait for its end, or choose another --out")

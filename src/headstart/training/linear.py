@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from headstart.errors import DataError
 from headstart.evaluation.calibration import probabilities
+from headstart.runs.budget import Left, no_end
 from headstart.training.minimise import minimise
 
 Features = NDArray[np.float16] | NDArray[np.float32] | NDArray[np.float64]
@@ -106,10 +107,18 @@ def fit_path(
     row_weights: Floats | None = None,
     tolerance: float = 1e-10,
     precision: Precision = "float64",
+    left: Left = no_end,
 ) -> list[LinearModel]:
     """Fit one model for every penalty; the arguments and the objective are those of :func:`walk_path`."""
     steps = walk_path(
-        features, targets, penalties, kind=kind, row_weights=row_weights, tolerance=tolerance, precision=precision
+        features,
+        targets,
+        penalties,
+        kind=kind,
+        row_weights=row_weights,
+        tolerance=tolerance,
+        precision=precision,
+        left=left,
     )
     return list(steps)
 
@@ -123,6 +132,7 @@ def walk_path(
     row_weights: Floats | None = None,
     tolerance: float = 1e-10,
     precision: Precision = "float64",
+    left: Left = no_end,
 ) -> Iterator[LinearModel]:
     """Fit one model after the other, each starting from the one before, as they are asked for.
 
@@ -153,6 +163,8 @@ def walk_path(
         on four real sets.
     precision:
         Of the matrix products; float32 halves the time of large fits and is exact enough to compare penalties.
+    left:
+        Tells the seconds that are left; see :func:`headstart.training.minimise.minimise`.
 
     Raises
     ------
@@ -169,7 +181,7 @@ def walk_path(
     labels = _reduce(targets, weights, kind)
     parameters = _start(labels, weights, len(rotated.variances))
     for penalty in penalties:
-        parameters, converged = _fit_one(rotated, labels, weights, penalty, parameters, tolerance)
+        parameters, converged = _fit_one(rotated, labels, weights, penalty, parameters, tolerance, left)
         slopes = rotated.directions @ parameters[1:]
         logits = rotated.rows @ parameters[1:].astype(rotated.rows.dtype) + parameters[0]
         unseen = _unseen_logits(targets, weights, labels, logits, kind)
@@ -274,7 +286,7 @@ def _start(labels: _Labels, weights: Floats, directions: int) -> Floats:
 
 
 def _fit_one(
-    rotated: _Rotated, labels: _Labels, weights: Floats, penalty: float, start: Floats, tolerance: float
+    rotated: _Rotated, labels: _Labels, weights: Floats, penalty: float, start: Floats, tolerance: float, left: Left
 ) -> tuple[Floats, bool]:
     """Minimise at one penalty; parameters are (1 + r, k), the intercepts first."""
     if not 0 < penalty < np.inf:
@@ -295,7 +307,8 @@ def _fit_one(
     chance = probabilities(predict(start), kind=labels.kind)
     spread = np.maximum(weights @ (chance * (1.0 - chance)), 1e-12)
     curvature = np.vstack([spread, rotated.variances[:, None] * spread + penalty])
-    return minimise(objective, start, curvature, tolerance=tolerance, noise=float(np.finfo(rows.dtype).eps))
+    noise = float(np.finfo(rows.dtype).eps)
+    return minimise(objective, start, curvature, tolerance=tolerance, noise=noise, left=left)
 
 
 def _unseen_logits(targets: Floats, weights: Floats, labels: _Labels, logits: Floats, kind: Kind) -> Floats:

@@ -168,10 +168,16 @@ def choose(
 
 
 def fit(
-    features: Features, targets: Floats, penalty: float, *, kind: Kind, row_weights: Floats | None = None
+    features: Features,
+    targets: Floats,
+    penalty: float,
+    *,
+    kind: Kind,
+    row_weights: Floats | None = None,
+    left: Left = no_end,
 ) -> LinearModel:
-    """Fit all rows at the penalty that :func:`choose` found, in float64 and tightly."""
-    return fit_path(features, targets, [penalty], kind=kind, row_weights=row_weights)[0]
+    """Fit all rows at the penalty that :func:`choose` found, in float64 and, while time is left, tightly."""
+    return fit_path(features, targets, [penalty], kind=kind, row_weights=row_weights, left=left)[0]
 
 
 def balanced_weights(targets: Floats) -> Floats:

@@ -105,14 +105,14 @@ def learn(strategy: Strategy, examples: Examples, left: Left = no_end) -> Learne
     return Learned(strategy, None, logits)
 
 
-def refit(learned: Learned, examples: Examples) -> LinearModel:
-    """Fit the strategy on all rows, with the penalty found before."""
+def refit(learned: Learned, examples: Examples, left: Left = no_end) -> LinearModel:
+    """Fit the strategy on all rows, with the penalty found before; more loosely once no seconds are left."""
     strategy, encoded = learned.strategy, examples.encoded
     rows = examples.features(outputs_of(strategy, examples.columns))
     if learned.penalty is None:
         return fit_prototype(rows, encoded, kind=examples.task.kind)
     weights = _weights(strategy, encoded)
-    return fit(rows, encoded, learned.penalty, kind=examples.task.kind, row_weights=weights)
+    return fit(rows, encoded, learned.penalty, kind=examples.task.kind, row_weights=weights, left=left)
 
 
 def _weights(strategy: Strategy, encoded: Floats) -> Floats | None:

@@ -40,6 +40,8 @@ AUGMENT: Final = "medium"
 
 # The reference setting of the project's own comparisons.
 EPOCHS: Final = 12
+# More are a slip of the finger: ten thousand images would take years on a laptop.
+MOST_EPOCHS: Final = 100_000
 # Of progressive unfreezing at each cut: a third, since every cut goes on from what the one above it learnt; nine cuts
 # of 12 epochs are more than one training needs. ULMFiT trains a single epoch a group (Howard and Ruder 2018).
 EPOCHS_A_CUT: Final = 4

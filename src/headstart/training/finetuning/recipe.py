@@ -12,6 +12,7 @@ from headstart.training.finetuning.defaults import (
     EMA_SHARE,
     EPOCHS,
     HEAD_ANCHOR_STRENGTH,
+    MOST_EPOCHS,
     PATIENCE,
     PATIENCE_SHARE,
     STAGE_DECAY,
@@ -77,6 +78,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.epochs < 1:
             raise OptionError(f"{self.epochs} epochs train nothing: give 1 or more")
+        if self.epochs > MOST_EPOCHS:
+            raise OptionError(f"{self.epochs} epochs are more than any training needs: give {MOST_EPOCHS} or fewer")
         if self.batch_size < 1:
             raise OptionError(f"a batch of {self.batch_size} images holds nothing: give 1 or more")
         if not 0 < self.rate < 1 or not math.isfinite(self.rate):
