@@ -420,8 +420,11 @@ def _probe(
 
 
 def _left_to_probe(countdown: Countdown | None) -> Left:
-    """Tells the seconds that the probes have: a few they may always take, as there is no result without one."""
-    return no_end if countdown is None else lambda: max(countdown.remaining(), PROBING)
+    """Tells the seconds that the probes have: a few in all they may always take, as there is no result without one."""
+    if countdown is None:
+        return no_end
+    begun = countdown.elapsed()
+    return lambda: max(countdown.remaining(), begun + PROBING - countdown.elapsed())
 
 
 def _protocol(dataset: Dataset, options: Options) -> tuple[Dataset, Protocol]:
