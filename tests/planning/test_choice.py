@@ -153,7 +153,7 @@ def test_quality_says_how_little_is_still_worth_a_try(quality: str, name: str | 
     assert step.name == name
     assert step.expected == pytest.approx(0.798, abs=1e-3)
     if name is None:
-        assert "too small: top would add the most, 0.8 points to probe, and fast asks for 1" in step.reason
+        assert "too small: top would add the most, 0.8 points to probe; --quality fast asks for 1" in step.reason
 
 
 def test_the_budget_ends_the_climb_with_a_margin() -> None:
@@ -185,7 +185,7 @@ def test_a_failed_rung_does_not_end_the_climb() -> None:
 def test_when_all_was_tried_it_ends() -> None:
     step = continue_climbing([], ["probe"], _posterior({}), "best", 300, units=MANY)
     assert (step.name, step.expected) == (None, 0.0)
-    assert "every rung" in step.reason
+    assert "no rung of the plan is left" in step.reason
 
 
 KINDS = (RungKind("top", "top"), RungKind("middle", "middle"), RungKind("whole", "whole"))
