@@ -174,7 +174,8 @@ def continue_climbing(
     worthwhile = [rung for rung in waiting if gains[rung.name] >= least]
     if not worthwhile:
         name = max(gains, key=gains.__getitem__)
-        said = f"{name} would add the most, {_amount(gains[name], measure)} to {best}; --quality {quality} asks for {least:g}"
+        most = f"{name} would add the most, {_amount(gains[name], measure)} to {best}"
+        said = f"{most}; --quality {quality} asks for {least:g}"
         return Step(None, gains[name], False, f"the expected further gain is too small: {said}")
     fitting = [rung for rung in worthwhile if is_held(rung.seconds, remaining)]
     if not fitting:

@@ -103,13 +103,13 @@ TABLE = PriorTable(
     coefficients=MappingProxyType(
         {
             "head": Coefficient(0.050, 0.100, "measurement E"),
-            "top": Coefficient(0.087, 0.055, _REFITTED),
+            "top": Coefficient(0.086, 0.055, _REFITTED),
             "middle": Coefficient(0.184, 0.056, _REFITTED),
-            "whole": Coefficient(0.211, 0.059, _REFITTED),
+            "whole": Coefficient(0.207, 0.059, _REFITTED),
             "rows": Coefficient(0.036, 0.021, _REFITTED),
-            "rows_per_class": Coefficient(0.035, 0.022, _REFITTED),
+            "rows_per_class": Coefficient(0.036, 0.021, _REFITTED),
             "gap": Coefficient(0.0, 0.0, "predicts no better than size and probe"),
-            "cost": Coefficient(0.582, 0.362, _REFITTED),
+            "cost": Coefficient(0.579, 0.362, _REFITTED),
         }
     ),
     shared_sd=0.104,

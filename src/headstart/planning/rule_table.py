@@ -65,8 +65,8 @@ MANY_PER_CLASS: Final = 100
 
 # Fewer epochs than this are no fine-tuning: a quarter of the steps is warm-up, and the last quarter has hardly a rate.
 LEAST_EPOCHS: Final = 4
-# Forecasts of seconds may be 30 % too low. Chosen: in `bench/regret.py` the median one is off by 14 % where a ladder
-# runs the rung, and by 24 % where it runs by itself.
+# Forecasts of seconds may be 30 % too low. Chosen: in `bench/regret.py` the median one is off by 13 % where a ladder
+# runs the rung, and by 21 % where it runs by itself.
 TIME_SAFETY: Final = 1.3
 # What a fine-tuning takes beside its images and the choice of a precision: the network is traced and copied, two graphs
 # are compiled and checked. `bench/regret.py`, its table of forecasts.
@@ -88,8 +88,8 @@ PROBING: Final = 10.0
 # so that half a point is about 0.015.
 FAST_LOSS: Final[Mapping[Measure, float]] = MappingProxyType({"points": 0.5, "nats": 0.015})
 # A rung that is tried costs time without being kept for sure, so it must promise half a point to `balanced` as well: in
-# `bench/regret_policies.py`, climbs that ask for half of that take a quarter more time and end no better. `fast` asks
-# for twice as much, which hardly costs more points, and `best` for what a thousand test rows could hardly show.
+# `bench/regret_policies.py`, climbs that ask for half of that take nearly a third more time and end no better. `fast`
+# asks for twice as much, which hardly costs more points, and `best` for what a thousand test rows could hardly show.
 LEAST_FURTHER_GAIN: Final[Mapping[Measure, Mapping[Quality, float]]] = MappingProxyType(
     {
         "points": MappingProxyType({"fast": 1.0, "balanced": 0.5, "best": 0.1}),
