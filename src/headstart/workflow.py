@@ -54,7 +54,7 @@ from headstart.reporting.predictions import predictions_table
 from headstart.reporting.report import write_report
 from headstart.reporting.wording import interval_text, metric_text, score_text
 from headstart.runs import Progress, Run, SilentProgress, Stopwatch
-from headstart.runs.budget import Countdown, Left, no_end
+from headstart.runs.budget import Countdown, Left, at_least, no_end
 from headstart.tasks import TASKS
 from headstart.training.examples import Examples
 from headstart.training.gathering import examples_of, extract_all
@@ -421,10 +421,7 @@ def _probe(
 
 def _left_to_probe(countdown: Countdown | None) -> Left:
     """Tells the seconds that the probes have: a few in all they may always take, as there is no result without one."""
-    if countdown is None:
-        return no_end
-    begun = countdown.elapsed()
-    return lambda: max(countdown.remaining(), begun + PROBING - countdown.elapsed())
+    return no_end if countdown is None else at_least(PROBING, countdown.remaining)
 
 
 def _protocol(dataset: Dataset, options: Options) -> tuple[Dataset, Protocol]:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headstart.errors import OptionError
-from headstart.runs.budget import Budget, Countdown, process_age
+from headstart.runs.budget import Budget, Countdown, at_least, process_age
 
 
 class Clock:
@@ -143,3 +143,12 @@ def test_the_process_is_counted_from_its_start() -> None:
     whole = time.perf_counter() - started
     assert 0.4 * sys.platform.startswith("linux") <= float(done.stdout) <= whole + 0.05
     assert process_age() > 0
+
+
+def test_some_seconds_are_left_whatever_the_budget() -> None:
+    assert at_least(60.0, lambda: 100.0)() == 100.0
+    left = at_least(60.0, lambda: 0.0)
+    before = left()
+    assert 0 < before <= 60.0
+    assert left() < before, "they go by"
+    assert at_least(0.0, lambda: 0.0)() <= 0.0

@@ -15,8 +15,8 @@ from headstart.errors import DataError
 from headstart.evaluation.calibration import fit_temperature, probabilities
 from headstart.evaluation.metrics import evaluate, score
 from headstart.planning.ladder import Climbed, climb
-from headstart.planning.rule_table import NESTED_FOLDS
-from headstart.runs.budget import Left, no_end
+from headstart.planning.rule_table import NESTED_FOLDS, REFITTING
+from headstart.runs.budget import Left, at_least, no_end
 from headstart.tasks import Task
 from headstart.training.baselines import fit_knearest, majority
 from headstart.training.calibrate import Floats
@@ -96,10 +96,11 @@ class Fitted:
 def refit_best(climbed: Climbed, examples: Examples, left: Left = no_end) -> Fitted:
     """One fit on all development rows, which takes over the out-of-fold temperature and thresholds.
 
-    ``left`` tells the seconds that are left for it: see :func:`headstart.training.strategies.refit`.
+    ``left`` tells the seconds that are left for it: see :func:`headstart.training.strategies.refit`. It always has
+    :data:`headstart.planning.rule_table.REFITTING`.
     """
     calibration = climbed.calibration
-    head = refit(climbed.best, examples, left)
+    head = refit(climbed.best, examples, at_least(REFITTING, left))
     return Fitted(climbed.best.strategy, head, calibration.temperature, calibration.thresholds)
 
 

@@ -80,7 +80,10 @@ MOST_PRECISION_PASSES: Final = 12
 LEAST_CLIMB: Final = 2 * FINE_TUNING_STARTUP
 # Seconds that the race of the probes may take whatever the budget: nearly always it needs fewer, and a race that is cut
 # short would make small budgets worse for the sake of a second or two. The number is chosen.
-PROBING: Final = 10.0
+PROBING: Final = 15.0
+# Seconds that the last fit of a probe may take whatever the budget: of some thousand images and a dozen classes it
+# takes less than one, and so it comes out alike however slow the machine. The number is chosen.
+REFITTING: Final = 3.0
 
 # ---- the ladder: what counts as much -----------------------------------------------------------------------------
 

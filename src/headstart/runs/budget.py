@@ -186,6 +186,12 @@ def no_end() -> float:
     return math.inf
 
 
+def at_least(seconds: float, left: Left) -> Left:
+    """The seconds that are left, but never fewer than are left of some that begin now."""
+    begun = time.monotonic()
+    return lambda: max(left(), begun + seconds - time.monotonic())
+
+
 def process_age() -> float:
     """Seconds since this process was started, imports and interpreter included, to a hundredth.
 
