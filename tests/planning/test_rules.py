@@ -191,7 +191,7 @@ def test_a_short_budget_shortens_the_first_and_leaves_out_the_rest() -> None:
     assert none == ()
     assert decisions[0].value == "none"
     needed = min(found.numbers["seconds"] for found in decisions[1:]) * TIME_SAFETY
-    assert f"--budget with about {needed:.0f} s more would let the shortest be tried" in decisions[0].reason
+    assert f"--budget with about {math.ceil(needed)} s more would let the shortest be tried" in decisions[0].reason
 
 
 def test_a_cut_that_was_not_timed_is_planned_without_a_forecast() -> None:

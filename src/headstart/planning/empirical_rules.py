@@ -108,7 +108,8 @@ def takes_longer(rung: PlannedRung, than: PlannedRung) -> bool:
 def _summary(rungs: Sequence[PlannedRung], left_out: Sequence[Decision]) -> Decision:
     if not rungs:
         wanted = [TIME_SAFETY * found.numbers["seconds"] - found.numbers["seconds_left"] for found in left_out]
-        more = f"; --budget with about {math.ceil(min(wanted))} s more would let the shortest be tried" if wanted else ""
+        least = math.ceil(min(wanted, default=0))
+        more = f"; --budget with about {least} s more would let the shortest be tried" if wanted else ""
         reason = f"the time holds no fine-tuning: the probe is what there is{more}"
         return Decision("rungs", "empirical", "none", reason)
     said = ", ".join(
