@@ -168,8 +168,7 @@ def fit(
             checkpoint.unlink()
         run.finish()
     if countdown is not None and countdown.until_end() < -OVERDRAWN * (countdown.budget.seconds or 0.0):
-        took = f"{countdown.elapsed():.0f} s, more than the budget of {countdown.budget}"
-        say(f"took {took}: the first model of these data needs as long; allow more with --budget")
+        say(f"took {countdown.elapsed():.0f} s, more than the budget of {countdown.budget}: allow more with --budget")
     return run
 
 

@@ -111,6 +111,16 @@ def _hard(pictures: Path) -> None:
         (pictures / "blue" / f"{number}.png").rename(pictures / "red" / f"other-{number}.png")
 
 
+def _with_one_rung(headstart: Callable[..., Any], pictures: Path, path: Path, epochs: int, budget: str) -> None:
+    """Write a plan for hard pictures that tries one rung."""
+    _hard(pictures)
+    planned = headstart("plan", pictures, *SMALL, "--budget", "1s", "--out", path.name)
+    assert planned.code == 0, planned.err
+    rung = PlannedRung("partial", 7, 2, epochs, 1e-4, "light")
+    plan = dataclasses.replace(read_plan(path), rungs=(rung,), quality="best", budget=budget)
+    path.write_text(to_json(plan))
+
+
 def _read(path: Path) -> Any:
     """A record with its numbers to nine digits: where memory lies may shape the last ones of a sum."""
     return json.loads(path.read_text(), parse_float=lambda number: float(f"{float(number):.9g}"))
@@ -119,13 +129,8 @@ def _read(path: Path) -> Any:
 def test_following_the_plan_that_a_run_leaves_gives_the_same_model(
     headstart: Callable[..., Any], pictures: Path, tmp_path: Path
 ) -> None:
-    _hard(pictures)
     work = tmp_path / "work"
-    planned = headstart("plan", pictures, *SMALL, "--budget", "1s", "--out", "plan.json")
-    assert planned.code == 0, planned.err
-    rung = PlannedRung("partial", 7, 2, 2, 1e-4, "light")
-    plan = dataclasses.replace(read_plan(work / "plan.json"), rungs=(rung,), quality="best", budget="10m")
-    (work / "mine.json").write_text(to_json(plan))
+    _with_one_rung(headstart, pictures, work / "mine.json", 2, "10m")
     found = []
     for given, out in (("mine.json", "once"), ("once/plan.json", "again")):
         done = headstart("fit", pictures, *SMALL, "--plan", given, "--out", out)
@@ -144,13 +149,8 @@ def test_an_interrupted_climb_keeps_the_best_and_finishes(
     headstart: Callable[..., Any], environment: dict[str, str], pictures: Path, tmp_path: Path, kind: signal.Signals
 ) -> None:
     """A rung that would take hours is ended in its first epochs."""
-    _hard(pictures)
     work = tmp_path / "work"
-    planned = headstart("plan", pictures, *SMALL, "--budget", "1s", "--out", "plan.json")
-    assert planned.code == 0, planned.err
-    rung = PlannedRung("partial", 7, 2, 5000, 1e-4, "light")
-    plan = dataclasses.replace(read_plan(work / "plan.json"), rungs=(rung,), quality="best", budget="5h")
-    (work / "long.json").write_text(to_json(plan))
+    _with_one_rung(headstart, pictures, work / "long.json", 5000, "5h")
     command = [sys.executable, "-m", "headstart.cli", "fit", str(pictures), *SMALL, "--plan", "long.json"]
     pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     # A shell that starts the tests in the background lets its children ignore Ctrl-C.

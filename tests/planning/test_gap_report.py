@@ -102,6 +102,7 @@ def test_files_that_are_no_images_are_counted(tmp_path: Path) -> None:
     folder = _fill(tmp_path / "scans", range(10))
     (folder / "empty.png").write_bytes(b"")
     (folder / "torn.png").write_bytes((folder / "3.png").read_bytes()[:40])
+    (folder / "again.png").write_bytes((folder / "3.png").read_bytes())  # a copy is no broken file
     report = report_gap(folder, say=lambda line: None)
     assert report.gap.images == 10
-    assert report.notes == ("2 files of scans could not be read as images.",)
+    assert report.notes == ("1 file of scans could not be read.", "1 image of scans not looked at: broken.")

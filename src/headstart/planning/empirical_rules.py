@@ -105,9 +105,9 @@ def takes_longer(rung: PlannedRung, than: PlannedRung) -> bool:
     return rung.stays_at_its_cut and rung.cut < than.cut and least >= other
 
 
-def _summary(rungs: Sequence[PlannedRung], left_out: Sequence[Decision]) -> Decision:
+def _summary(rungs: Sequence[PlannedRung], fits: Sequence[Decision]) -> Decision:
     if not rungs:
-        wanted = [TIME_SAFETY * found.numbers["seconds"] - found.numbers["seconds_left"] for found in left_out]
+        wanted = [TIME_SAFETY * found.numbers["seconds"] - found.numbers["seconds_left"] for found in fits]
         least = math.ceil(min(wanted, default=0))
         more = f"; --budget with about {least} s more would let the shortest be tried" if wanted else ""
         reason = f"the time holds no fine-tuning: the probe is what there is{more}"

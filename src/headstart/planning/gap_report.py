@@ -72,12 +72,12 @@ def report_gap(
     if b is not None and a.resolve() == b.resolve():
         raise OptionError(f"{a} and {b} are the same place; name another, or compare its splits with --split")
     if split:
-        others, tested = _splits(load_images(a, root=root))
-        return _between(others, tested, (), channels, seed, progress, say)
+        whole = load_images(a, root=root)
+        return _between(*_splits(whole), _unreadable(whole), channels, seed, progress, say)
     first, notes = _outside_test(load_images(a, root=root))
     if b is None:
         gap = domain_gap(first, channels=channels, seed=seed, progress=progress, say=say)
-        return GapReport(gap, read_gap(gap), (*notes, *_unreadable(first, gap.images)))
+        return GapReport(gap, read_gap(gap), (*notes, *_undecoded(first, gap.images)))
     second, more = _outside_test(load_images(b, root=root))
     names = _distinct(a, b)
     first, second = (dataclasses.replace(part, name=name) for part, name in zip((first, second), names, strict=True))
@@ -95,27 +95,34 @@ def _between(
         notes = (*notes, f"{images} of {b.name} not looked at: equal ones lie in {a.name}.")
     b = b.select(~shared)
     gap = gap_between(a, b, channels=channels, seed=seed, progress=progress, say=say)
-    broken = (*_unreadable(a, gap.images), *_unreadable(b, gap.against_images or 0))
-    return GapReport(gap, read_gap(gap), (*notes, *broken))
+    missing = (*_undecoded(a, gap.images), *_undecoded(b, gap.against_images or 0))
+    return GapReport(gap, read_gap(gap), (*notes, *missing))
 
 
-def _unreadable(dataset: Dataset, looked_at: int) -> tuple[str, ...]:
-    """What is missing of the images that were to be looked at."""
-    count = len(dataset.left_out) + min(GAP_IMAGES, len(dataset)) - looked_at
-    if count <= 0:
-        return ()
-    return (f"{'1 file' if count == 1 else f'{count} files'} of {dataset.name} could not be read as images.",)
+def _unreadable(dataset: Dataset) -> tuple[str, ...]:
+    """How many files of a place are no images, as far as that shows before they are decoded."""
+    count = sum(entry.kind in ("undecodable", "unreadable") for entry in dataset.left_out)
+    files = "1 file" if count == 1 else f"{count} files"
+    return (f"{files} of {dataset.name} could not be read.",) if count else ()
+
+
+def _undecoded(dataset: Dataset, looked_at: int) -> tuple[str, ...]:
+    """How many of the images that were drawn are missing, as they are broken."""
+    count = min(GAP_IMAGES, len(dataset)) - looked_at
+    images = "1 image" if count == 1 else f"{count} images"
+    return (f"{images} of {dataset.name} not looked at: broken.",) if count > 0 else ()
 
 
 def _outside_test(dataset: Dataset) -> tuple[Dataset, tuple[str, ...]]:
     """The rows that may lead to choices; where there are no others than a test's, these."""
     tested = test_split(dataset)
-    rest = outside(dataset, tested)
+    rest, broken = outside(dataset, tested), _unreadable(dataset)
     if len(rest) in (0, len(dataset)):
-        return dataset, ()
+        return dataset, broken
     count = len(dataset) - len(rest)
     images = "1 image is" if count == 1 else f"{count} images are"
-    return rest, (f"{images} not looked at: the split {tested} of {dataset.name}, which tests; --split compares it.",)
+    kept_back = f"{images} not looked at: the split {tested} of {dataset.name}, which tests; --split compares it."
+    return rest, (kept_back, *broken)
 
 
 def _splits(dataset: Dataset) -> tuple[Dataset, Dataset]:
